@@ -1,0 +1,81 @@
+# Everything here needs only Python 3.11 or newer and make; uv makes it faster where it is there.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXTRAS := embedded,dev
+
+# The first Python that is new enough; override with `make PYTHON=/path/to/python3.12 up`.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
+
+PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install up down status test unit integration lint format schemas constraints clean
+
+help: ## What can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: $(INSTALLED) ## The virtual environment, with everything in it
+
+up: $(INSTALLED) ## Starts Atoll and returns when it is ready (UP_ARGS="--regions 2")
+	@$(BIN)/atoll up --detach $(UP_ARGS)
+
+down: ## Stops Atoll
+	@if [ -x $(BIN)/atoll ]; then $(BIN)/atoll down; else echo "Atoll is not installed here, so it is not running."; fi
+
+status: $(INSTALLED) ## Regions, processes and replicas
+	@$(BIN)/atoll status
+
+test: unit integration ## All tests (PYTEST_ARGS="-k links")
+
+unit: $(INSTALLED) ## Tests of parts: seconds
+	$(PYTEST) tests/unit
+
+integration: $(INSTALLED) ## Tests of the whole, on real Ray clusters: minutes
+	$(PYTEST) tests/integration
+
+lint: $(INSTALLED) ## Lint, format, types, and which part may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Puts the code in form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(INSTALLED) ## Writes the JSON Schemas of what `--json` prints
+	$(BIN)/python -m atoll.cli.documents
+
+constraints: $(INSTALLED) ## Pins every version anew
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file constraints.txt
+
+clean: ## Removes what was built, and caches; not .venv, and not what `atoll up` keeps
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find platform gateway services tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Made again when a dependency changes; touches no network otherwise.
+$(INSTALLED): pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "Atoll needs Python 3.11 or newer; found $$(python3 --version 2>/dev/null || echo none)." \
+		"Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@uv=$$(command -v uv || ls $(BIN)/uv 2>/dev/null); \
+	if [ ! -x $(BIN)/python ]; then \
+		echo "Making the virtual environment $(VENV) ($$($(PYTHON) --version))"; \
+		if [ -n "$$uv" ]; then "$$uv" venv --quiet --python "$$(command -v $(PYTHON))" $(VENV); \
+		else $(PYTHON) -m venv $(VENV) >$(VENV).log 2>&1; fi || { \
+			cat $(VENV).log 2>/dev/null; rm -rf $(VENV) $(VENV).log; \
+			echo "$(PYTHON) can make no virtual environment: install its venv module" \
+				"(on Debian and Ubuntu the package python3-venv) or uv, and try again." >&2; exit 1; }; \
+		rm -f $(VENV).log; \
+	fi; \
+	echo "Installing Atoll into $(VENV) (a few minutes the first time)"; \
+	if [ -n "$$uv" ]; then "$$uv" pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'; fi || { \
+		echo "The installation failed (see above). It needs a package index: check the network and run make again." >&2; \
+		exit 1; }
+	@touch $@
