@@ -1,0 +1,45 @@
+"""Regions, zones, links, services and policies: read, checked as a whole, explained when wrong.
+
+>>> from atoll.topology import load
+>>> topology = load(Path("infra/topologies/local.toml"))
+"""
+
+from atoll.topology.load import load, parse
+from atoll.topology.model import (
+    Geo,
+    HealthPolicy,
+    Link,
+    Region,
+    Replicas,
+    RoutingPolicy,
+    Service,
+    ServiceKind,
+    Steering,
+    Stores,
+    Topology,
+    Transit,
+    Zone,
+)
+from atoll.topology.problems import Problem, TopologyError
+from atoll.topology.reduce import first_regions
+
+__all__ = [
+    "Geo",
+    "HealthPolicy",
+    "Link",
+    "Problem",
+    "Region",
+    "Replicas",
+    "RoutingPolicy",
+    "Service",
+    "ServiceKind",
+    "Steering",
+    "Stores",
+    "Topology",
+    "TopologyError",
+    "Transit",
+    "Zone",
+    "first_regions",
+    "load",
+    "parse",
+]

@@ -1,0 +1,139 @@
+"""What the parts of a topology must say of each other. Finds everything that is wrong, not just the first."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from atoll.topology import units
+from atoll.topology.document import ServiceDocument, TopologyDocument
+from atoll.topology.problems import Problem, unknown
+
+
+def cross_check(document: TopologyDocument) -> list[Problem]:
+    """Problems between parts; an empty list means that the document makes a sound topology."""
+    return [
+        *_zones(document),
+        *_regions(document),
+        *_links(document),
+        *_services(document),
+        *_prefixes(document),
+        *_policies(document),
+    ]
+
+
+def _zones(document: TopologyDocument) -> Iterator[Problem]:
+    owner: dict[str, str] = {}
+    for name, zone in document.zones.items():
+        if not any(region.zone == name for region in document.regions.values()):
+            yield Problem(f"zones.{name}", "", "has no region; give one region this zone or remove it")
+        for country in zone.countries:
+            other = owner.setdefault(country, name)
+            if other != name:
+                yield Problem(
+                    f"zones.{name}.countries", repr(country), f"is in zone {other!r} too; keep it in one"
+                )
+
+
+def _regions(document: TopologyDocument) -> Iterator[Problem]:
+    for name, region in document.regions.items():
+        if region.zone not in document.zones:
+            yield unknown(f"regions.{name}.zone", region.zone, "zone", document.zones)
+    titles: dict[str, str] = {}
+    for name, region in document.regions.items():
+        other = titles.setdefault(region.title, name)
+        if other != name:
+            yield Problem(
+                f"regions.{name}.title", repr(region.title), f"is the title of {other!r} too; use another"
+            )
+
+
+def _links(document: TopologyDocument) -> Iterator[Problem]:
+    seen: dict[frozenset[str], int] = {}
+    for index, link in enumerate(document.links):
+        key = f"links.{index}.between"
+        for end in link.between:
+            if end not in document.regions:
+                yield unknown(key, end, "region", document.regions)
+        pair = frozenset(link.between)
+        if len(pair) == 1:
+            yield Problem(key, repr(link.between), "a link joins two different regions")
+        elif pair in seen:
+            yield Problem(key, repr(link.between), f"is links.{seen[pair]} again; keep one of them")
+        if link.jitter_ms > link.rtt_ms / 2:
+            yield Problem(
+                f"links.{index}.jitter_ms", str(link.jitter_ms), f"at most half of rtt_ms {link.rtt_ms}"
+            )
+        seen.setdefault(pair, index)
+    for a, b in combinations(document.regions, 2):
+        if frozenset((a, b)) not in seen:
+            yield Problem("links", "", f"no link between {a!r} and {b!r}; add one with their rtt_ms")
+
+
+def _services(document: TopologyDocument) -> Iterator[Problem]:
+    for name, service in document.services.items():
+        yield from _placement(document, f"services.{name}", service)
+        replicas = service.replicas
+        if replicas.maximum < replicas.minimum:
+            yield Problem(
+                f"services.{name}.replicas.maximum",
+                str(replicas.maximum),
+                f"at least minimum {replicas.minimum}",
+            )
+        if replicas.target_in_flight > replicas.max_in_flight:
+            yield Problem(
+                f"services.{name}.replicas.target_in_flight",
+                str(replicas.target_in_flight),
+                f"at most max_in_flight {replicas.max_in_flight}",
+            )
+
+
+def _placement(document: TopologyDocument, key: str, service: ServiceDocument) -> Iterator[Problem]:
+    regions = service.regions if service.regions is not None else list(document.regions)
+    zones = service.residency if service.residency is not None else list(document.zones)
+    for region in regions:
+        if region not in document.regions:
+            yield unknown(f"{key}.regions", region, "region", document.regions)
+    for zone in zones:
+        if zone not in document.zones:
+            yield unknown(f"{key}.residency", zone, "zone", document.zones)
+    if len(set(regions)) != len(regions):
+        yield Problem(f"{key}.regions", repr(regions), "names a region twice")
+    if service.regions is None:
+        return
+    for region in regions:
+        known = document.regions.get(region)
+        if known is not None and known.zone in document.zones and known.zone not in zones:
+            yield Problem(
+                f"{key}.regions",
+                repr(region),
+                f"is in zone {known.zone!r}, outside residency {', '.join(zones)}",
+            )
+
+
+def _prefixes(document: TopologyDocument) -> Iterator[Problem]:
+    """One prefix a service, and the first segment decides: a prefix inside another would shadow it."""
+    for (name, service), (other, earlier) in ((b, a) for a, b in combinations(document.services.items(), 2)):
+        mine, theirs = service.route_prefix + "/", earlier.route_prefix + "/"
+        if mine.startswith(theirs) or theirs.startswith(mine):
+            yield Problem(
+                f"services.{name}.route_prefix",
+                repr(service.route_prefix),
+                f"overlaps {earlier.route_prefix!r} of {other!r}; every service needs a prefix of its own",
+            )
+    for name, service in document.services.items():
+        if any(segment in ("-", ".", "..") for segment in service.route_prefix.split("/")):
+            yield Problem(
+                f"services.{name}.route_prefix",
+                repr(service.route_prefix),
+                "'/-/' is reserved, dots are not names",
+            )
+
+
+def _policies(document: TopologyDocument) -> Iterator[Problem]:
+    health = document.health
+    if units.seconds(health.silence) < 2 * units.seconds(health.probe_interval):
+        yield Problem(
+            "health.silence", repr(health.silence), f"at least twice probe_interval {health.probe_interval}"
+        )
+    default = document.steering.default_region
+    if default is not None and default not in document.regions:
+        yield unknown("steering.default_region", default, "region", document.regions)

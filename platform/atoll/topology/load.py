@@ -1,0 +1,139 @@
+"""From a topology file to a `Topology`: read, check as a whole, freeze."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from atoll.topology import units
+from atoll.topology.check import cross_check
+from atoll.topology.document import ServiceDocument, TopologyDocument
+from atoll.topology.model import (
+    Geo,
+    HealthPolicy,
+    Link,
+    Region,
+    Replicas,
+    RoutingPolicy,
+    Service,
+    ServiceKind,
+    Steering,
+    Stores,
+    Topology,
+    Transit,
+    Zone,
+)
+from atoll.topology.problems import Problem, TopologyError, from_validation
+from atoll.topology.reduce import first_regions
+
+
+def load(path: Path, *, regions: int | None = None) -> Topology:
+    """Reads and checks a topology file; with `regions`, the whole is checked and its first so many regions are kept.
+
+    Raises `TopologyError` with every problem found, if the file can't be read, isn't TOML, has an unknown key or a
+    value out of range, or contradicts itself. Nothing is returned half checked.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "is not UTF-8 text"
+        raise TopologyError(
+            path, [Problem("(file)", "unreadable", f"{reason}; give the path of a TOML file")]
+        ) from error
+    topology = parse(text, path)
+    return topology if regions is None else first_regions(topology, regions)
+
+
+def parse(text: str, path: Path = Path("topology.toml")) -> Topology:
+    """As `load`, for a text that has been read; `path` appears in messages only."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TopologyError(path, [Problem("(file)", "not TOML", str(error))]) from error
+    try:
+        document = TopologyDocument.model_validate(raw)
+    except ValidationError as error:
+        raise TopologyError(path, from_validation(error)) from error
+    if problems := cross_check(document):
+        raise TopologyError(path, problems)
+    return _freeze(document)
+
+
+def _freeze(document: TopologyDocument) -> Topology:
+    canonical = json.dumps(document.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return Topology(
+        name=document.name,
+        revision=document.revision,
+        digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        zones=MappingProxyType(
+            {
+                name: Zone(name, frozenset(zone.countries), zone.confined)
+                for name, zone in document.zones.items()
+            }
+        ),
+        regions=MappingProxyType(
+            {
+                name: Region(
+                    name=name,
+                    title=region.title,
+                    latitude=region.latitude,
+                    longitude=region.longitude,
+                    zone=region.zone,
+                    gateways=region.gateways,
+                    cpus=region.cpus,
+                    stores=Stores(region.stores.cache, region.stores.state),
+                )
+                for name, region in document.regions.items()
+            }
+        ),
+        links=MappingProxyType(
+            {
+                frozenset(link.between): Link(link.between[0], link.between[1], link.rtt_ms, link.jitter_ms)
+                for link in document.links
+            }
+        ),
+        services=MappingProxyType(
+            {name: _service(name, service, document) for name, service in document.services.items()}
+        ),
+        health=HealthPolicy(
+            units.seconds(document.health.probe_interval),
+            units.seconds(document.health.silence),
+            document.health.recovery_probes,
+        ),
+        routing=RoutingPolicy(document.routing.ring_factor, document.routing.ring_slack_ms),
+        steering=Steering(
+            document.steering.ttl_s, document.steering.default_region or next(iter(document.regions))
+        ),
+        geo=Geo(document.geo.city_database, tuple(document.geo.trusted_proxies)),
+    )
+
+
+def _service(name: str, service: ServiceDocument, document: TopologyDocument) -> Service:
+    residency = frozenset(service.residency if service.residency is not None else document.zones)
+    placed = service.regions if service.regions is not None else list(document.regions)
+    return Service(
+        name=name,
+        kind=ServiceKind(service.kind),
+        route_prefix=service.route_prefix,
+        import_path=service.import_path,
+        regions=tuple(
+            region
+            for region in document.regions
+            if region in placed and document.regions[region].zone in residency
+        ),
+        residency=residency,
+        transit=Transit(service.transit),
+        timeout_s=units.seconds(service.timeout),
+        max_attempts=service.max_attempts,
+        max_body_bytes=units.size(service.max_body),
+        replicas=Replicas(
+            service.replicas.minimum,
+            service.replicas.maximum,
+            service.replicas.target_in_flight,
+            service.replicas.max_in_flight,
+        ),
+        arguments=MappingProxyType(dict(service.arguments)),
+    )
