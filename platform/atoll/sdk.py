@@ -1,0 +1,30 @@
+"""What the author of a service imports. Nothing else of Atoll is for services.
+
+State, cache and calls to other services will join here; a service that needs none of them is an ordinary Ray
+Serve application.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atoll.geo.place import Coordinates, great_circle_km
+
+__all__ = ["Coordinates", "Region", "great_circle_km", "region"]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The region that runs this replica, and the residency zone it lies in."""
+
+    name: str
+    zone: str
+
+
+def region(environment: Mapping[str, str] = os.environ) -> Region:
+    """Where this replica runs, from `ATOLL_REGION` and `ATOLL_ZONE`, which the cell sets for its Ray cluster.
+
+    It never changes while a replica lives: ask once, when the deployment is constructed. Outside a cell
+    (plain `serve run`, tests) neither is set, and both are `local`.
+    """
+    return Region(name=environment.get("ATOLL_REGION", "local"), zone=environment.get("ATOLL_ZONE", "local"))

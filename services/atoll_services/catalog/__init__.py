@@ -1,0 +1,1 @@
+"""Catalog: find postcards, one for each city."""

@@ -1,0 +1,115 @@
+"""The catalog over HTTP. Paths are relative to the route prefix. Knows nothing of Ray."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from atoll.sdk import Coordinates
+from atoll_services.catalog.catalog import Catalog
+from atoll_services.cities import City
+from atoll_services.problem import ProblemError, answer_with_problems
+
+
+class Postcard(BaseModel):
+    """A postcard of a city."""
+
+    id: int = Field(description="GeoNames id of the city")
+    title: str
+    city: str
+    country: str = Field(description="ISO 3166-1 alpha-2 code")
+    latitude: float
+    longitude: float
+    population: int
+
+
+class NearPostcard(Postcard):
+    """A postcard, and how far its city is from the place that was asked for."""
+
+    distance_km: float
+
+
+class Postcards(BaseModel):
+    """What a search found, best first."""
+
+    postcards: list[Postcard]
+
+
+class NearPostcards(BaseModel):
+    """What is near a place, nearest first."""
+
+    postcards: list[NearPostcard]
+
+
+class SearchQuery(BaseModel):
+    """What to search for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str = Field(default="", max_length=100, description="the name's beginning, or a part of it")
+    country: str | None = Field(default=None, pattern="^[A-Za-z]{2}$", description="ISO 3166-1 alpha-2 code")
+    limit: int = Field(default=10, ge=1, le=100)
+
+
+class NearestQuery(BaseModel):
+    """Where to look, in degrees."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+    limit: int = Field(default=10, ge=1, le=100)
+
+
+def create_api(catalog: Catalog) -> FastAPI:
+    """The HTTP interface of `catalog`."""
+    # No redirects between /x and /x/: they would be built from a Host header that may not be the client's.
+    api = FastAPI(title="Catalog", description="Postcards, one for each city.", redirect_slashes=False)
+    answer_with_problems(api)
+
+    @api.get("/search")
+    async def search(query: Annotated[SearchQuery, Query()]) -> Postcards:
+        """Postcards by the name of the city; case and accents don't matter.
+
+        First names that begin with `q`, then names that contain it, each by population.
+        """
+        found = catalog.search(query.q, query.country, query.limit)
+        return Postcards(postcards=[_postcard(city) for city in found])
+
+    @api.get("/postcards/{city_id}")
+    async def postcard(city_id: Annotated[int, Path(ge=1)]) -> Postcard:
+        """One postcard."""
+        city = catalog.postcard(city_id)
+        if city is None:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND,
+                "unknown-postcard",
+                f"there is no postcard {city_id}; find ids with search",
+            )
+        return _postcard(city)
+
+    @api.get("/nearest")
+    async def nearest(query: Annotated[NearestQuery, Query()]) -> NearPostcards:
+        """The postcards nearest to a place."""
+        found = catalog.nearest(Coordinates(query.latitude, query.longitude), query.limit)
+        return NearPostcards(
+            postcards=[
+                NearPostcard(**_postcard(near.city).model_dump(), distance_km=round(near.distance_km, 1))
+                for near in found
+            ]
+        )
+
+    return api
+
+
+def _postcard(city: City) -> Postcard:
+    return Postcard(
+        id=city.id,
+        title=f"Greetings from {city.name}",
+        city=city.name,
+        country=city.country,
+        latitude=city.coordinates.latitude,
+        longitude=city.coordinates.longitude,
+        population=city.population,
+    )
