@@ -1,0 +1,64 @@
+"""One ASGI application a listener: who may talk to it, and which application gets which path."""
+
+from atoll_gateway import problems
+from atoll_gateway.answering import send_problem
+from atoll_gateway.headers import first
+from atoll_gateway.http.connection import EXTENSION, Connection
+from atoll_gateway.http.exchange import Application, Receive, Scope, Send
+from atoll_gateway.secret import Token
+
+
+class Public:
+    """For clients: ``/-/`` is the control surface, everything else is proxied."""
+
+    def __init__(self, control: Application, proxy: Application) -> None:
+        self._control = control
+        self._proxy = proxy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        application = self._control if scope["raw_path"].startswith(b"/-/") else self._proxy
+        await application(scope, receive, send)
+
+
+class Peer:
+    """For other gateways: a connection counts once its first request has shown the token.
+
+    What the far side says of a request (hops, place, zones, deadline) is believed on such a connection alone.
+    """
+
+    def __init__(self, token: Token, hello: Application, health: Application, proxy: Application) -> None:
+        self._token = token
+        self._hello = hello
+        self._health = health
+        self._proxy = proxy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection: Connection = scope["extensions"][EXTENSION]
+        path = scope["raw_path"]
+        if not connection.trusted:
+            if path != b"/-/peer/hello" or not self._token.admits(first(scope["headers"], b"authorization")):
+                await send_problem(send, problems.NOT_A_PEER)
+                return
+            connection.trusted = True
+        if path == b"/-/peer/hello":
+            await self._hello(scope, receive, send)
+        elif path == b"/-/peer/health":
+            await self._health(scope, receive, send)
+        else:
+            await self._proxy(scope, receive, send)
+
+
+class Admin:
+    """For operators: every request shows the admin token."""
+
+    def __init__(self, token: Token, control: Application) -> None:
+        self._token = token
+        self._control = control
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._token.admits(first(scope["headers"], b"authorization")):
+            await send_problem(
+                send, problems.NOT_AN_OPERATOR, [(b"www-authenticate", b'Basic realm="atoll admin"')]
+            )
+            return
+        await self._control(scope, receive, send)

@@ -1,0 +1,159 @@
+"""From what came off the wire to a checked `Request`: id, trace, place, deadline, zones, body.
+
+What peers say of a request counts on a trusted peer connection alone; everybody else's is dropped here.
+"""
+
+from atoll.clock import Clock
+from atoll.geo.geoip import GeoIp
+from atoll.geo.place import UNKNOWN, Place
+from atoll.resilience.deadline import Deadline, parse_deadline_ms, parse_timeout
+from atoll.routing.residency import allowed_zones
+from atoll.telemetry.trace import Ids, accept_request_id, parse_traceparent
+from atoll.topology import Service
+from atoll_gateway import problems
+from atoll_gateway.body import HeldBody, read_body
+from atoll_gateway.headers import DROPPED_FROM_REQUESTS, end_to_end
+from atoll_gateway.http.connection import Connection
+from atoll_gateway.http.exchange import Receive, Scope
+from atoll_gateway.http.problem import Problem
+from atoll_gateway.message import Request
+from atoll_gateway.request_head import read_place
+from atoll_gateway.table import Table
+
+DROPPED_WITHOUT_TRACE = DROPPED_FROM_REQUESTS | {b"tracestate"}
+"""A trace state without a sound trace belongs to nothing (W3C Trace Context, section 3.3)."""
+
+CRITICALITIES = frozenset({b"critical", b"default", b"sheddable"})
+
+
+class Rejected(Exception):
+    """A request that is answered at the edge."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+class Edge:
+    """Checks requests and finds out what the layers need to know of them."""
+
+    def __init__(self, table: Table, geo: GeoIp, clock: Clock, ids: Ids) -> None:
+        self._table = table
+        self._geo = geo
+        self._clock = clock
+        self._ids = ids
+        self._zones: dict[tuple[str, str | None], frozenset[str]] = {}
+
+    def use(self, table: Table) -> None:
+        """Takes up another topology."""
+        self._table = table
+        self._zones.clear()
+
+    def request_id(self, scope: Scope) -> str:
+        """The client's request id if it is a sound one, else a new one."""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                return accept_request_id(value) or self._ids.request_id()
+        return self._ids.request_id()
+
+    def service(self, scope: Scope) -> Service:
+        """The service that a request is for. Raises `Rejected` if there is none."""
+        service = self._table.service_of(scope["raw_path"])
+        if service is None:
+            prefixes = [known.route_prefix for known in self._table.topology.services.values()]
+            raise Rejected(problems.no_such_service(prefixes))
+        return service
+
+    async def admit(
+        self, scope: Scope, receive: Receive, connection: Connection, service: Service, request_id: str
+    ) -> Request:
+        """Checks a request of a service and takes in its body if it is short. Raises `Rejected` or `ClientGone`."""
+        fields = dict(scope["headers"])
+        peer = connection.peer[0] if connection.peer is not None else ""
+        forwarded = connection.trusted and b"atoll-hop" in fields
+        client = self._client(peer, fields, connection.trusted)
+        place = self._place(client, fields, forwarded)
+        zones = self._allowed(service, place.country)
+        if forwarded:
+            zones &= _zones_of(fields.get(b"atoll-zones", b""))
+        _check_criticality(fields.get(b"atoll-criticality"))
+        deadline = Deadline(self._clock, _timeout(fields, service, forwarded))
+        length = fields.get(b"content-length")
+        declared = int(length) if length is not None else (None if b"transfer-encoding" in fields else 0)
+        body = await read_body(receive, declared)
+        query = scope["query_string"]
+        trace = parse_traceparent(fields[b"traceparent"]) if b"traceparent" in fields else None
+        return Request(
+            id=request_id,
+            trace=self._ids.child(trace),
+            method=scope["method"],
+            target=scope["raw_path"] + b"?" + query if query else scope["raw_path"],
+            headers=end_to_end(
+                scope["headers"], DROPPED_FROM_REQUESTS if trace is not None else DROPPED_WITHOUT_TRACE
+            ),
+            body=body,
+            content_length=body.length if isinstance(body, HeldBody) else declared,
+            service=service,
+            place=place,
+            client=client,
+            zones=zones,
+            deadline=deadline,
+            forwarded=forwarded,
+            explain=connection.trusted and b"atoll-explain" in fields,
+        )
+
+    def locate(self, peer: str, headers: dict[bytes, bytes]) -> tuple[str, Place]:
+        """Address and place of a client of the public listener."""
+        client = self._client(peer, headers, trusted=False)
+        return client, self._geo.locate(client)
+
+    def _client(self, peer: str, fields: dict[bytes, bytes], trusted: bool) -> str:
+        """The client's address: the nearest one in ``X-Forwarded-For`` that is no trusted proxy, if a proxy asks."""
+        chain = fields.get(b"x-forwarded-for")
+        if chain is None or not (trusted or self._table.is_trusted_proxy(peer)):
+            return peer
+        for part in reversed(chain.split(b",")):
+            address = part.strip().decode("latin-1")
+            if not self._table.is_trusted_proxy(address):
+                return address if _plausible(address) else peer
+        return peer
+
+    def _place(self, client: str, fields: dict[bytes, bytes], forwarded: bool) -> Place:
+        if not forwarded:
+            return self._geo.locate(client)
+        try:
+            return read_place(fields.get(b"atoll-place", b""))
+        except ValueError:
+            return UNKNOWN
+
+    def _allowed(self, service: Service, country: str | None) -> frozenset[str]:
+        key = (service.name, country)
+        zones = self._zones.get(key)
+        if zones is None:
+            zones = self._zones[key] = allowed_zones(self._table.topology, service, country)
+        return zones
+
+
+def _plausible(address: str) -> bool:
+    """Whether a text could be an address at all, so that it may stand in headers and logs."""
+    return 2 <= len(address) <= 45 and all(character in "0123456789abcdefABCDEF.:" for character in address)
+
+
+def _zones_of(value: bytes) -> frozenset[str]:
+    return frozenset(value.decode("latin-1").split(","))
+
+
+def _check_criticality(value: bytes | None) -> None:
+    if value is not None and value not in CRITICALITIES:
+        raise Rejected(problems.bad_header("Atoll-Criticality", "use critical, default or sheddable"))
+
+
+def _timeout(fields: dict[bytes, bytes], service: Service, forwarded: bool) -> float:
+    try:
+        if forwarded and (left := fields.get(b"atoll-deadline-ms")) is not None:
+            return parse_deadline_ms(left, service.timeout_s)
+        if (wanted := fields.get(b"atoll-timeout")) is not None:
+            return parse_timeout(wanted, service.timeout_s)
+    except ValueError as error:
+        raise Rejected(problems.bad_header("Atoll-Timeout", str(error))) from error
+    return service.timeout_s

@@ -1,0 +1,19 @@
+"""What is known of a client connection, for as long as it lasts."""
+
+from dataclasses import dataclass
+
+EXTENSION = "atoll.connection"
+"""Key in ``scope["extensions"]`` under which every request carries its `Connection`."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """One client connection; every request on it gets this same object.
+
+    `trusted` starts false. The peer layer sets it once the far gateway has proved who it is, and it then
+    holds for the later requests of this connection and of no other.
+    """
+
+    peer: tuple[str, int] | None
+    """Address and port of the far end; `None` for a socket that has none."""
+    trusted: bool = False

@@ -1,0 +1,106 @@
+"""What travels through the stack: a request, a response, and the one-method contract of a layer.
+
+Layers compose like Finagle's filters ("Your Server as a Function", Eriksen 2013): each holds the next one, takes a
+request and returns a response, or raises `Failed`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from atoll.geo.place import Place
+from atoll.resilience.deadline import Deadline
+from atoll.routing.rank import Ranking
+from atoll.telemetry.trace import TraceContext
+from atoll.topology import Service
+from atoll_gateway.http.problem import Problem
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class RequestBody(Protocol):
+    """A request's body. `replayable` says whether `open` may be called once more."""
+
+    @property
+    def replayable(self) -> bool: ...
+
+    def open(self) -> bytes | AsyncIterator[bytes]: ...
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request head sent, or the try to send one; kept for `Server-Timing`, logs and explanations."""
+
+    region: str
+    milliseconds: float
+    outcome: str
+
+
+@dataclass(slots=True)
+class Request:
+    """A request that the edge has checked. Only the edge writes it; the layers below add what they decide."""
+
+    id: str
+    trace: TraceContext
+    """The span that this gateway is, a child of the client's if it sent one."""
+    method: str
+    target: bytes
+    """Path and query as the client wrote them."""
+    headers: Headers
+    """End-to-end headers only: hop-by-hop, forwarding and control headers have been taken out."""
+    body: RequestBody
+    content_length: int | None
+    """Length of the body if it is known, 0 for none; None is a body of unknown length (chunked)."""
+    service: Service
+    place: Place
+    client: str
+    """Address of the client, from the connection or from a trusted proxy."""
+    zones: frozenset[str]
+    """Where this request may be executed."""
+    deadline: Deadline
+    forwarded: bool
+    """Whether another gateway owns this request's attempts; it is then served from the own region or not at all."""
+    explain: bool = False
+    ranking: Ranking | None = None
+    attempts_made: int = 0
+    """Request heads sent so far, over all hops."""
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer. `region` is the one that produced it."""
+
+    status: int
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]
+    region: str | None
+    close: Callable[[], None] | None = None
+    """Gives up a body that is not read to its end."""
+
+
+class Failed(Exception):
+    """No response could be had; `problem` is what the client is told if nothing better comes.
+
+    `sent`: the request may have reached a replica. `refused`: the far side said that it did not execute it.
+    `elsewhere`: another region could still do better.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        sent: bool,
+        refused: bool = False,
+        elsewhere: bool = True,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.sent = sent
+        self.refused = refused
+        self.elsewhere = elsewhere
+        self.retry_after_s = retry_after_s
+
+
+Layer = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,164 @@
+"""Runs a gateway: opens its listeners, keeps its watchers going, and ends without losing a request."""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TextIO
+
+from atoll.clock import Clock
+from atoll.serve.client import ServeClient
+from atoll.serve.endpoints import EndpointWatcher
+from atoll.topology.wiring import Address, GatewayWiring
+from atoll_gateway.answering import send_whole
+from atoll_gateway.answers import Answers
+from atoll_gateway.control import admin_app, public_app
+from atoll_gateway.dispatch import Admin, Peer, Public
+from atoll_gateway.gateway import Gateway
+from atoll_gateway.http.exchange import Application, Receive, Scope, Send
+from atoll_gateway.http.limits import Limits
+from atoll_gateway.http.server import HttpServer
+from atoll_gateway.peer_report import PEER_REPORT
+
+log = logging.getLogger("atoll.gateway")
+
+POLL_S = 0.25
+"""How often the topology file and the drain file are looked at."""
+
+LAME_DUCK_S = 1.5
+"""How long a gateway that is about to end still serves after it has told its peers: three of their probes."""
+
+DRAIN_S = 20.0
+"""How long requests under way may take when the gateway ends."""
+
+PEER_LIMITS = Limits(header_bytes=32 * 1024, body_bytes=None, header_timeout_s=60.0, keep_alive_s=75.0)
+"""Peers have checked the client's request already, and add headers of their own."""
+
+
+class ListenError(Exception):
+    """A listener's address can't be had."""
+
+
+async def run(wiring: GatewayWiring, clock: Clock, chance: random.Random, access_log: TextIO | None) -> None:
+    """Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends it at once."""
+    gateway = Gateway(wiring, clock, chance, access_log)
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    async with serving(gateway, clock, chance) as servers:
+        log.info("gateway serves", extra={"gateway": wiring.name, "public": str(wiring.public)})
+        await stop.wait()
+        await _end(gateway, servers, hurry)
+
+
+@asynccontextmanager
+async def serving(gateway: Gateway, clock: Clock, chance: random.Random) -> AsyncIterator[list[HttpServer]]:
+    """Has a gateway serve for as long as the block runs; what is under way at its end is cut.
+
+    Raises `ListenError` if an address can't be had.
+    """
+    servers = await _listen(gateway, Answers(gateway), clock)
+    watchers = [
+        asyncio.ensure_future(watcher)
+        for watcher in (
+            gateway.peers.watch(),
+            _poll(gateway),
+            gateway.access_log.run(),
+            _watch_replicas(gateway, clock, chance),
+        )
+    ]
+    try:
+        yield servers
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+        for server in servers:
+            await server.close()
+        gateway.close()
+
+
+async def _listen(gateway: Gateway, answers: Answers, clock: Clock) -> list[HttpServer]:
+    wiring = gateway.wiring
+    largest = max((service.max_body_bytes for service in gateway.topology.services.values()), default=0)
+    listeners: list[tuple[Address, Application, Limits]] = [
+        (wiring.public, Public(public_app(answers), gateway.proxy), Limits(body_bytes=largest)),
+        (wiring.admin, Admin(gateway.admin_token, admin_app(answers)), Limits()),
+    ]
+    if wiring.peer is not None:
+        peer = Peer(gateway.peer_token, _hello, _Health(answers), gateway.proxy)
+        listeners.append((wiring.peer, peer, PEER_LIMITS))
+    servers: list[HttpServer] = []
+    for address, application, limits in listeners:
+        server = HttpServer(application, limits=limits, clock=clock)
+        try:
+            await server.start(host=address.host, port=address.port)
+        except OSError as error:
+            for started in servers:
+                await started.close()
+            raise ListenError(f"{wiring.name} can't listen on {address}: {error.strerror}") from error
+        servers.append(server)
+    return servers
+
+
+async def _end(gateway: Gateway, servers: list[HttpServer], hurry: asyncio.Event) -> None:
+    """Tells peers, serves on until they have heard, then lets what is under way finish."""
+    gateway.draining.leave()
+    log.info("gateway leaves", extra={"gateway": gateway.wiring.name})
+    ending = asyncio.ensure_future(_leave(servers))
+    hurried = asyncio.ensure_future(hurry.wait())
+    await asyncio.wait({ending, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (ending, hurried):
+        task.cancel()
+    await asyncio.gather(ending, hurried, return_exceptions=True)
+
+
+async def _leave(servers: list[HttpServer]) -> None:
+    await asyncio.sleep(LAME_DUCK_S)
+    await asyncio.gather(*(server.drain(DRAIN_S) for server in servers))
+
+
+async def _poll(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(POLL_S)
+        gateway.poll()
+
+
+async def _watch_replicas(gateway: Gateway, clock: Clock, chance: random.Random) -> None:
+    """Keeps the table of replicas fresh, from the one that the last run kept on: Serve's status may be down."""
+    access = gateway.wiring.serve
+    if access is None:
+        return
+    async with ServeClient.of(access) as client:
+        watcher = EndpointWatcher(
+            client,
+            path=gateway.wiring.state_dir / "replicas.json",
+            proxy=access.proxy,
+            replica_host=access.replica_host,
+            changed=lambda table: gateway.replicas.update(table.replicas),
+            clock=clock,
+            chance=chance,
+        )
+        gateway.replicas.ask_anew = watcher.refresh
+        await watcher.run()
+
+
+async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_whole(send, 200, b"application/json", b"{}")
+
+
+class _Health:
+    """Answers a peer's probe."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_whole(send, 200, b"application/json", PEER_REPORT.dump_json(self._answers.peer_report()))
