@@ -1,0 +1,71 @@
+"""``python -m atoll.agent --config FILE``: reports on its cell until SIGTERM.
+
+Exit status: 0 ended by a signal, 2 an unusable configuration or secret, 3 the socket can't be opened.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from atoll.agent.config import AgentConfig, read_agent_config
+from atoll.agent.observe import Observer
+from atoll.agent.report import CELL_REPORT
+from atoll.cell.secrets import SecretError
+from atoll.clock import SystemClock
+from atoll.rpc import Document, RpcError, SocketPathError, serve
+from atoll.telemetry.logs import configure
+from atoll.topology.wiring import WiringError
+
+INTERVAL_S = 1.0
+
+
+async def run(config: AgentConfig) -> None:
+    """Looks every second, and answers ``report`` with what it saw last."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    observer = Observer(config, SystemClock())
+    latest = await observer.observe()
+
+    async def handle(method: str, params: Document) -> Document:
+        if method != "report":
+            raise RpcError("no-such-method", f"an agent has no method {method!r}; it has: report")
+        document: Document = CELL_REPORT.dump_python(latest, mode="json")
+        return document
+
+    try:
+        async with await serve(config.socket, handle):
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(INTERVAL_S):
+                        await stop.wait()
+                latest = await observer.observe()
+    finally:
+        await observer.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="atoll.agent", description="Reports a cell's health and load.")
+    parser.add_argument("--config", type=Path, required=True, help="where the cell is (JSON, by the warden)")
+    arguments = parser.parse_args()
+    try:
+        config = read_agent_config(arguments.config)
+        configure(sys.stderr, logging.INFO, static={"process": f"{config.region}/agent"})
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        asyncio.run(run(config))
+    except (WiringError, SecretError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (SocketPathError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

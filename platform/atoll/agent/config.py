@@ -1,0 +1,50 @@
+"""What an agent is started with; written by the warden."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from atoll.topology.wiring import Address, WiringError, write_private
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """How to reach a store: an embedded one by address and password file, another by its URL."""
+
+    url: str | None = None
+    address: Address | None = None
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Where the agent finds its cell."""
+
+    region: str
+    socket: Path
+    gateways: Mapping[str, Address]
+    """Name -> admin listener."""
+    admin_token_file: Path
+    dashboard: Address
+    ray_token_file: Path
+    cache: StoreAccess
+    state: StoreAccess
+
+
+_CONFIG: TypeAdapter[AgentConfig] = TypeAdapter(AgentConfig)
+
+
+def read_agent_config(path: Path) -> AgentConfig:
+    """Raises `WiringError` if the file is missing or not of this form."""
+    try:
+        return _CONFIG.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise WiringError(
+            f"{path} is no agent configuration: {error}; start agents with `atoll up`"
+        ) from error
+
+
+def write_agent_config(path: Path, config: AgentConfig) -> None:
+    write_private(path, _CONFIG.dump_json(config, indent=1))

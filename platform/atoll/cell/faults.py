@@ -1,0 +1,170 @@
+"""Faults on a run: who is meant, what is done, and what is in force."""
+
+from atoll.cell.links.control import LinksClient
+from atoll.cell.links.network import Selection
+from atoll.cell.managed import ManagedProcess
+from atoll.cell.requests import Fault, FaultRequest
+from atoll.cell.run import Run
+from atoll.cell.status import FaultStatus
+from atoll.cell.wiring import ENTRY
+from atoll.rpc import RpcError
+
+WARDEN = "warden"
+LINK_FAULTS = frozenset({Fault.CUT, Fault.SLOW, Fault.THROTTLE})
+
+
+class Faults:
+    """Puts faults on a run and ends them. Every method raises `RpcError` for a wrong or impossible request."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._in_force: list[FaultRequest] = []
+        self._links = LinksClient(run.paths.links_socket)
+        run.on_links_restart = self.reapply_links
+
+    def statuses(self) -> tuple[FaultStatus, ...]:
+        """The faults in force, in the order in which they were made."""
+        return tuple(_status(request) for request in self._in_force)
+
+    def on_region(self, region: str) -> Fault | None:
+        """``kill`` or ``freeze``, if the whole region is so."""
+        kinds = [
+            request.kind
+            for request in self._in_force
+            if request.target == region and request.kind not in LINK_FAULTS
+        ]
+        return kinds[-1] if kinds else None
+
+    async def apply(self, request: FaultRequest) -> None:
+        """Does what is asked for; returns when it is in force."""
+        if request.kind is Fault.HEAL:
+            await self._heal(request)
+            return
+        if request.target is None:
+            raise RpcError("bad-request", f"{request.kind.value} needs a target; regions: {self._names()}")
+        if request.kind in LINK_FAULTS:
+            await self._set_links(request)
+        else:
+            await self._hit(request.kind, request.target)
+        self._in_force = [other for other in self._in_force if not _replaces(request, other)] + [request]
+
+    async def reapply_links(self) -> None:
+        """Puts the faults on links that have forgotten them."""
+        for request in self._in_force:
+            if request.kind in LINK_FAULTS:
+                await self._set_links(request)
+
+    async def _hit(self, kind: Fault, target: str) -> None:
+        region, _, process = target.partition("/")
+        if target in (ENTRY, "links"):
+            _hit_process(self._run.entry if target == ENTRY else self._run.links, kind)
+            return
+        self._check_region(region)
+        if (whole := self.on_region(region)) is not None:
+            raise RpcError("not-possible", f"{region} is under a {whole.value} already; heal it first")
+        match kind, process:
+            case Fault.KILL, "":
+                await self._run.kill(region)
+            case Fault.FREEZE, "":
+                self._run.freeze(region)
+            case Fault.KILL, "warden":
+                await self._run.kill_warden(region)
+            case Fault.FREEZE, "warden":
+                self._run.wardens[region].freeze()
+            case _:
+                await self._ask_warden(region, FaultRequest(kind=kind, target=process))
+
+    async def _heal(self, request: FaultRequest) -> None:
+        match request:
+            case FaultRequest(target=None):
+                await self._heal_links(None, None, one_way=False)
+                for name in (*self._run.wardens, ENTRY, "links"):
+                    await self._heal_processes(name)
+                self._in_force = []
+            case FaultRequest(target=str(a), other=str(b), one_way=one_way):
+                await self._heal_links(a, b, one_way=one_way)
+                ends = {a, b}
+                self._in_force = [
+                    other
+                    for other in self._in_force
+                    if other.kind not in LINK_FAULTS or {other.target, other.other} != ends
+                ]
+            case FaultRequest(target=str(target)):
+                await self._heal_processes(target)
+                region, _, process = target.partition("/")
+                if not process and region != "links":
+                    await self._heal_links(region, None, one_way=False)
+                self._in_force = [other for other in self._in_force if not _is_healed(target, other)]
+
+    async def _heal_processes(self, target: str) -> None:
+        region, _, process = target.partition("/")
+        if target in (ENTRY, "links"):
+            (self._run.entry if target == ENTRY else self._run.links).heal()
+            return
+        self._check_region(region)
+        if process == WARDEN:
+            self._run.wardens[region].heal()
+        elif process:
+            await self._ask_warden(region, FaultRequest(kind=Fault.HEAL, target=process))
+        else:
+            await self._run.heal(region)
+
+    async def _set_links(self, request: FaultRequest) -> None:
+        latency_ms = request.latency_ms if request.kind is Fault.SLOW else None
+        rate = request.rate_bytes_per_s if request.kind is Fault.THROTTLE else None
+        if request.kind is not Fault.CUT and latency_ms is None and rate is None:
+            raise RpcError("bad-request", "slow needs latency_ms, throttle needs rate_bytes_per_s")
+        await self._links.set(
+            Selection(request.target, request.other, not request.one_way),
+            latency_ms=latency_ms,
+            rate_bytes_per_s=rate,
+            cut=True if request.kind is Fault.CUT else None,
+        )
+
+    async def _heal_links(self, a: str | None, b: str | None, *, one_way: bool) -> None:
+        await self._links.heal(Selection(a, b, not one_way))
+
+    async def _ask_warden(self, region: str, request: FaultRequest) -> None:
+        await self._run.ask(region, "fault", request.model_dump(mode="json"), lambda _: None)
+
+    def _check_region(self, name: str) -> None:
+        if name not in self._run.wardens:
+            raise RpcError("no-such-region", f"there is no region {name!r}; there are {self._names()}")
+
+    def _names(self) -> str:
+        return ", ".join(self._run.wardens)
+
+
+def _hit_process(process: ManagedProcess, kind: Fault) -> None:
+    if kind is Fault.KILL:
+        process.kill()
+    else:
+        process.freeze()
+
+
+def _replaces(new: FaultRequest, old: FaultRequest) -> bool:
+    """Whether a fault takes the place of an earlier one. A killed region has no processes left to be at fault."""
+    same = (new.target, new.other, new.one_way) == (old.target, old.other, old.one_way)
+    if new.kind in LINK_FAULTS or old.kind in LINK_FAULTS:
+        return same and new.kind is old.kind
+    return same or (old.target or "").startswith(f"{new.target}/")
+
+
+def _is_healed(target: str, fault: FaultRequest) -> bool:
+    if fault.kind in LINK_FAULTS:
+        return target in (fault.target, fault.other)
+    return fault.target == target or (fault.target or "").startswith(f"{target}/")
+
+
+def _status(request: FaultRequest) -> FaultStatus:
+    target = request.target or ""
+    if request.kind in LINK_FAULTS:
+        target = f"{target} {'->' if request.one_way else '-'} {request.other or '*'}"
+    match request.kind:
+        case Fault.SLOW:
+            detail = f"latency {request.latency_ms:g} ms one way"
+        case Fault.THROTTLE:
+            detail = f"{request.rate_bytes_per_s:g} bytes a second each way"
+        case _:
+            detail = ""
+    return FaultStatus(request.kind.value, target, detail)

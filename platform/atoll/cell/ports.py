@@ -1,0 +1,218 @@
+"""Which port is whose: a pure allocation from a topology and a base, so that two checkouts never meet.
+
+Without a base the entry is at 8080, gateways at 8081, 8082, ... (the first gateway of every region, then the second
+ones) and all else in blocks from 20000. With a base B they are at B, B+1, ... and the blocks start at B. The first
+block of 500 is the supervisor's, then one a region. All is below 32768, where Linux's ephemeral ports begin.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atoll.cell.ray_head import PortRange, RayPorts
+from atoll.topology import Topology
+from atoll.topology.wiring import Address
+
+LOOPBACK = "127.0.0.1"
+ANY = "0.0.0.0"  # noqa: S104  Ray binds it, and a port taken there is taken everywhere
+
+DEFAULT_ENTRY = 8080
+DEFAULT_BLOCKS = 20000
+BLOCK = 500
+END = 32768
+"""The first of Linux's ephemeral ports (``net.ipv4.ip_local_port_range``), where any program may sit."""
+
+ENTRY_ADMIN = 99
+LINKS = 100
+GATEWAYS_BEFORE = 99
+"""With a base, gateways have the ports up to the entry's admin port."""
+
+# Within a region's block.
+STORES = 30
+GATEWAYS = 40
+INGRESS_HTTP = (60, 139)
+INGRESS_GRPC = (140, 219)
+WORKERS = (220, 499)
+
+
+class PortsError(Exception):
+    """Ports that can't be given or used; says which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One port of the plan and what it is for."""
+
+    address: Address
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPorts:
+    """The three listeners of a gateway."""
+
+    public: Address
+    peer: Address
+    admin: Address
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPorts:
+    """The ports of one region."""
+
+    gateways: tuple[GatewayPorts, ...]
+    cache: Address
+    state: Address
+    ray: RayPorts
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPort:
+    """Where ``source`` (a region, or ``entry``) finds gateway ``number`` of ``destination`` (from 1)."""
+
+    source: str
+    destination: str
+    number: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """Every port of a run."""
+
+    entry_public: Address
+    entry_admin: Address
+    links: tuple[LinkPort, ...]
+    regions: Mapping[str, RegionPorts]
+
+    def links_of(self, source: str) -> tuple[LinkPort, ...]:
+        return tuple(link for link in self.links if link.source == source)
+
+    def listeners(self, topology: Topology) -> tuple[Listener, ...]:
+        """Every listener that the run will open at a port of the plan's choosing, ranges of Ray's workers excepted
+        (Ray takes another one of the range where one is taken). Embedded stores only where they are used.
+        """
+        found = [
+            Listener(self.entry_public, "the entry"),
+            Listener(self.entry_admin, "the entry's admin listener"),
+        ]
+        found += [
+            Listener(link.address, f"the link {link.source} -> {link.destination}/gateway-{link.number}")
+            for link in self.links
+        ]
+        for name, ports in self.regions.items():
+            for number, gateway in enumerate(ports.gateways, 1):
+                found.append(Listener(gateway.public, f"{name}/gateway-{number}"))
+                found.append(Listener(gateway.peer, f"the peer listener of {name}/gateway-{number}"))
+                found.append(Listener(gateway.admin, f"the admin listener of {name}/gateway-{number}"))
+            stores = topology.regions[name].stores
+            if stores.cache is None:
+                found.append(Listener(ports.cache, f"{name}'s cache store"))
+            if stores.state is None:
+                found.append(Listener(ports.state, f"{name}'s state store"))
+            found += _ray_listeners(name, ports.ray)
+        return tuple(found)
+
+
+def plan_ports(topology: Topology, base: int | None) -> PortPlan:
+    """Gives every listener its port. Raises `PortsError` if the base is out of range or the topology doesn't fit."""
+    entry = DEFAULT_ENTRY if base is None else base
+    blocks = DEFAULT_BLOCKS if base is None else base
+    end = blocks + BLOCK * (1 + len(topology.regions))
+    if base is not None and base < 1024:
+        raise PortsError(f"ATOLL_PORT_BASE={base}: ports below 1024 need privileges; use one from 1024 up")
+    if end > END:
+        most = END - BLOCK * (1 + len(topology.regions))
+        raise PortsError(
+            f"{len(topology.regions)} regions need the ports {blocks} to {end - 1}, but Atoll stays below {END}, where "
+            f"any program may be given a port; set ATOLL_PORT_BASE to {most} at most"
+            + ("" if most >= 1024 else ", with fewer regions (--regions N)")
+        )
+    gateways = sum(region.gateways for region in topology.regions.values())
+    if gateways >= GATEWAYS_BEFORE or gateways * len(topology.regions) > BLOCK - LINKS:
+        raise PortsError(f"{gateways} gateways in {len(topology.regions)} regions don't fit one port block")
+    public = _public_ports(topology, entry)
+    return PortPlan(
+        entry_public=_local(entry),
+        entry_admin=_local(blocks + ENTRY_ADMIN),
+        links=_links(topology, blocks + LINKS),
+        regions={
+            name: _region(blocks + BLOCK * (1 + index), public[name])
+            for index, name in enumerate(topology.regions)
+        },
+    )
+
+
+def _local(port: int) -> Address:
+    return Address(LOOPBACK, port)
+
+
+def _public_ports(topology: Topology, entry: int) -> dict[str, list[int]]:
+    ports: dict[str, list[int]] = {name: [] for name in topology.regions}
+    port = entry
+    for number in range(max(region.gateways for region in topology.regions.values())):
+        for name, region in topology.regions.items():
+            if number < region.gateways:
+                port += 1
+                ports[name].append(port)
+    return ports
+
+
+def _links(topology: Topology, first: int) -> tuple[LinkPort, ...]:
+    pairs = [
+        (source, name, number)
+        for source in ("entry", *topology.regions)
+        for name, region in topology.regions.items()
+        for number in range(1, region.gateways + 1)
+        if name != source
+    ]
+    return tuple(LinkPort(*pair, _local(first + index)) for index, pair in enumerate(pairs))
+
+
+def _region(block: int, public: list[int]) -> RegionPorts:
+    return RegionPorts(
+        gateways=tuple(
+            GatewayPorts(
+                _local(port), _local(block + GATEWAYS + 2 * index), _local(block + GATEWAYS + 2 * index + 1)
+            )
+            for index, port in enumerate(public)
+        ),
+        cache=_local(block + STORES),
+        state=_local(block + STORES + 1),
+        ray=RayPorts(
+            gcs=block,
+            dashboard=block + 1,
+            dashboard_agent_http=block + 2,
+            dashboard_agent_grpc=block + 3,
+            metrics_export=block + 4,
+            runtime_env_agent=block + 5,
+            dashboard_metrics=block + 6,
+            node_manager=block + 7,
+            object_manager=block + 8,
+            serve_http=block + 9,
+            serve_grpc=block + 10,
+            workers=_shifted(WORKERS, block),
+            ingress_http=_shifted(INGRESS_HTTP, block),
+            ingress_grpc=_shifted(INGRESS_GRPC, block),
+        ),
+    )
+
+
+def _shifted(ports: tuple[int, int], block: int) -> PortRange:
+    return PortRange(block + ports[0], block + ports[1])
+
+
+def _ray_listeners(region: str, ports: RayPorts) -> list[Listener]:
+    single = {
+        "GCS": ports.gcs,
+        "dashboard": ports.dashboard,
+        "dashboard agent": ports.dashboard_agent_http,
+        "dashboard agent (gRPC)": ports.dashboard_agent_grpc,
+        "metrics export": ports.metrics_export,
+        "runtime environment agent": ports.runtime_env_agent,
+        "dashboard metrics": ports.dashboard_metrics,
+        "node manager": ports.node_manager,
+        "object manager": ports.object_manager,
+        "Serve proxy": ports.serve_http,
+        "Serve proxy (gRPC)": ports.serve_grpc,
+    }
+    return [Listener(Address(ANY, port), f"{region}'s Ray {what}") for what, port in single.items()]

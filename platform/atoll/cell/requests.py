@@ -1,0 +1,86 @@
+"""What is asked of the supervisor and of wardens over their sockets: the methods' parameters and answers.
+
+| asked of | method | parameters | answer |
+|---|---|---|---|
+| supervisor | ``status`` | none | `RunStatus` |
+| supervisor | ``ready`` | none | progress, then `Done` when every region is ready |
+| supervisor | ``fault`` | `FaultRequest` | `Done` |
+| supervisor | ``drain``, ``undrain`` | `DrainRequest` | progress, then `Done` |
+| both | ``deploy`` | `DeployRequest` | progress, then `Done` |
+| both | ``ping`` | none | `Done` |
+| both | ``stop`` | none | progress, then `Done`, when all has ended |
+| warden | ``status`` | none | `RegionStatus` |
+| warden | ``ready`` | none | progress, then `Done` when the region is ready |
+| warden | ``fault`` | `FaultRequest` with the process alone as target | `Done` |
+
+Errors: ``no-such-region``, ``no-such-process``, ``no-such-link``, ``bad-request``, ``deploy-failed``, ``not-drained``,
+``not-possible``.
+"""
+
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from atoll.rpc import Document, RpcError
+
+
+class Fault(StrEnum):
+    """What can be done to a region, a process or a link."""
+
+    KILL = "kill"
+    FREEZE = "freeze"
+    CUT = "cut"
+    SLOW = "slow"
+    THROTTLE = "throttle"
+    HEAL = "heal"
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FaultRequest(_Parameters):
+    """A fault. ``target`` is a region, ``<region>/<process>`` or ``entry``; for links it and ``other`` are the ends
+    (``other`` absent: all links of the target). To heal without a target is to heal all.
+    """
+
+    kind: Fault
+    target: str | None = None
+    other: str | None = None
+    one_way: bool = False
+    """Links: from ``target`` to ``other`` only."""
+    latency_ms: Annotated[float, Field(gt=0, le=60_000, allow_inf_nan=False)] | None = None
+    """One way; for ``slow``."""
+    rate_bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Each way; for ``throttle``."""
+
+
+class DrainRequest(_Parameters):
+    region: str
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """How long the region's gateways have to finish what they hold."""
+
+
+class DeployRequest(_Parameters):
+    rollback: bool = False
+    """To the last set that was healthy, instead of what the topology says."""
+
+
+class Done(_Parameters):
+    """It is done; ``detail`` says what there is to say of it."""
+
+    detail: str = ""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read(model: type[Model], params: Document) -> Model:
+    """The parameters of a call. Raises `RpcError` (``bad-request``) that names the key and the value."""
+    try:
+        return model.model_validate(params)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "parameters"
+        raise RpcError("bad-request", f"{where}: {first['msg']}, got {first['input']!r}") from error

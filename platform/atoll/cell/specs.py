@@ -1,0 +1,125 @@
+"""What a cell runs: one `ProcessSpec` a process, with everything that it is started with written to its files."""
+
+import sys
+from collections.abc import Awaitable, Callable
+
+from atoll.agent.config import AgentConfig, StoreAccess, write_agent_config
+from atoll.cell.gateway_view import GatewayViews
+from atoll.cell.managed import ProcessSpec
+from atoll.cell.paths import RunPaths
+from atoll.cell.ray_head import RayHeadSettings
+from atoll.cell.secrets import read_secret
+from atoll.cell.valkey import StoreKind, Valkey, connect, ping
+from atoll.cell.wiring import WardenConfig, dashboard, gateway_name
+from atoll.rpc import Client, RpcError
+from atoll.topology import Region
+from atoll.topology.wiring import Address
+
+GATEWAY_STOP_S = 15.0
+"""Above the time that a gateway itself gives its requests when it drains."""
+
+
+def store_spec(config: WardenConfig, kind: StoreKind) -> ProcessSpec:
+    """An embedded store. Raises `NoEmbeddedValkey`, `SecretError`."""
+    paths = RunPaths(config.root).region(config.region)
+    if kind is StoreKind.CACHE:
+        server = Valkey(kind, config.ports.cache, paths.cache)
+        password = read_secret(paths.cache_password)
+    else:
+        server = Valkey(kind, config.ports.state, paths.state)
+        password = read_secret(paths.state_password)
+    server.write_config(password)
+
+    async def ready() -> bool:
+        store = connect(server.address, password)
+        try:
+            return await ping(store)
+        finally:
+            await store.aclose()
+
+    return ProcessSpec(
+        name=kind.value,
+        argv=server.argv,
+        env=config.environment,
+        log=paths.log(kind.value),
+        ready=ready,
+    )
+
+
+def gateway_spec(config: WardenConfig, number: int, views: GatewayViews) -> ProcessSpec:
+    """A gateway; the supervisor has written its wiring."""
+    paths = RunPaths(config.root).region(config.region)
+    name = f"gateway-{number}"
+    paths.gateway_state(number).mkdir(mode=0o700, exist_ok=True)
+    return ProcessSpec(
+        name=name,
+        argv=(sys.executable, "-m", "atoll_gateway", "--wiring", str(paths.gateway_wiring(number))),
+        env=config.environment,
+        log=paths.log(name),
+        ready=gateway_ready(config.ports.gateways[number - 1].public, views),
+        stop_grace_s=GATEWAY_STOP_S,
+    )
+
+
+def gateway_ready(public: Address, views: GatewayViews) -> Callable[[], Awaitable[bool]]:
+    """Asks a gateway whether it is alive."""
+
+    async def ready() -> bool:
+        return await views.alive(public)
+
+    return ready
+
+
+def agent_spec(config: WardenConfig, region: Region) -> ProcessSpec:
+    """The agent."""
+    run = RunPaths(config.root)
+    paths = run.region(config.region)
+    write_agent_config(
+        paths.agent_config,
+        AgentConfig(
+            region=config.region,
+            socket=paths.agent_socket,
+            gateways={
+                gateway_name(config.region, number): gateway.admin
+                for number, gateway in enumerate(config.ports.gateways, 1)
+            },
+            admin_token_file=run.admin_token,
+            dashboard=dashboard(config.ports),
+            ray_token_file=paths.ray_token,
+            cache=_access(region.stores.cache, StoreAccess(None, config.ports.cache, paths.cache_password)),
+            state=_access(region.stores.state, StoreAccess(None, config.ports.state, paths.state_password)),
+        ),
+    )
+
+    async def ready() -> bool:
+        try:
+            await Client(paths.agent_socket).call("report")
+        except RpcError:
+            return False
+        return True
+
+    return ProcessSpec(
+        name="agent",
+        argv=(sys.executable, "-m", "atoll.agent", "--config", str(paths.agent_config)),
+        env=config.environment,
+        log=paths.log("agent"),
+        ready=ready,
+    )
+
+
+def ray_settings(config: WardenConfig, region: Region) -> RayHeadSettings:
+    """How the region's Ray head runs."""
+    return RayHeadSettings(
+        region=config.region,
+        run=config.run,
+        ports=config.ports.ray,
+        temp_dir=config.ray_folder,
+        token_file=RunPaths(config.root).region(config.region).ray_token,
+        num_cpus=region.cpus,
+        # Ray's helpers leave temporary files behind when they are killed: here they go with the run.
+        environment={**config.environment, "TMPDIR": str(config.ray_folder)},
+    )
+
+
+def _access(url: str | None, embedded: StoreAccess) -> StoreAccess:
+    return embedded if url is None else StoreAccess(url=url)

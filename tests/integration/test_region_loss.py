@@ -1,0 +1,184 @@
+"""The loss of a region under load, on real Ray clusters: killed, then silent. Prints the figures.
+
+`residency.toml`: Ireland (two gateways) and Frankfurt in the zone eu, Virginia in us; `quote-eu` belongs to eu.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from tests.integration.regions import ROOT, Load, Run, checkout
+
+from atoll.cell.client import SupervisorClient
+from atoll.cell.paths import RunPaths
+
+pytestmark = pytest.mark.timeout(420)
+
+REQUESTS = (
+    ("us", "/catalog/search?q=rich"),
+    ("ie", "/quote?from=IE&to=JP&weight_g=120"),
+    ("jp", "/catalog/nearest?latitude=35.68&longitude=139.69"),
+    ("ie", "/quote-eu?from=IE&to=DE&weight_g=80"),
+    ("us", "/quote-eu?from=US&to=IE&weight_g=80"),
+)
+RATE = 50.0
+LOST = "eu-west"
+
+Strike = Callable[[SupervisorClient], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with checkout(tmp_path_factory.mktemp("loss")) as made:
+        made.must("up", "--detach", "--topology", "infra/topologies/residency.toml")
+        yield made
+
+
+async def _during(run: Run, strike: Strike, heal_after_s: float) -> "Observed":
+    """Load before, during and after a fault, which is healed after a while."""
+    supervisor = SupervisorClient(RunPaths(run.folder / ".atoll"))
+    load = Load(run.entry, RATE, REQUESTS)
+    going = asyncio.ensure_future(load.run())
+    await asyncio.sleep(4)
+    struck = time.monotonic()
+    await strike(supervisor)
+    await asyncio.sleep(heal_after_s)
+    healed = time.monotonic()
+    await supervisor.heal(None, None)
+    async with asyncio.timeout(100):
+        while LOST not in load.shares(time.monotonic() - 2, time.monotonic()):
+            await asyncio.sleep(0.2)
+    returned = time.monotonic()
+    await asyncio.sleep(3)
+    load.stop()
+    await going
+    return Observed(load, struck, healed, returned)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A load and the moments of the fault that it saw: struck, healed, and when the region served again."""
+
+    load: Load
+    struck: float
+    healed: float
+    returned: float
+
+    @property
+    def settled_s(self) -> float:
+        """From the fault until the last request that felt it was answered: by the lost region itself, or later than
+        twice the slowest answer of before."""
+        usual = 2 * self.load.slowest(self.struck - 3, self.struck - 0.5)
+        felt = [
+            answer.due + answer.seconds - self.struck
+            for answer in self.load.answers
+            if self.struck - 0.5 <= answer.due < self.healed
+            and answer.due + answer.seconds > self.struck
+            and (answer.region == LOST or answer.seconds > usual)
+        ]
+        return max(felt, default=0.0)
+
+    def report(self, kind: str) -> None:
+        """Prints the figures and keeps them."""
+        load, struck = self.load, self.struck
+        figures = {
+            "fault": kind,
+            "requests": len(load.answers),
+            "failed": len(load.failed()),
+            "rate_per_s": RATE,
+            "settled_s": round(self.settled_s, 3),
+            "slowest_before_s": round(load.slowest(struck - 3, struck - 0.5), 3),
+            "slowest_in_fault_s": round(load.slowest(struck - 0.5, self.healed), 3),
+            "back_after_s": round(self.returned - self.healed, 1),
+            "shares_before": load.shares(struck - 3, struck - 0.5),
+            "shares_in_fault": load.shares(struck + 3, self.healed),
+            "shares_after": load.shares(self.returned, self.returned + 3),
+        }
+        print("\n" + json.dumps(figures))
+        folder = ROOT / "build" / "drills"
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {"schema": "atoll.test-region-loss/1", **figures}
+        (folder / f"region-{kind}.json").write_text(json.dumps(document, indent=1))
+
+
+def _nothing_left_its_zone(load: Load) -> None:
+    outside = [
+        answer
+        for answer in load.answers
+        if answer.path.startswith("/quote-eu") and answer.region == "us-east"
+    ]
+    assert not outside
+
+
+def test_a_killed_region_costs_no_request(run: Run) -> None:
+    seen = asyncio.run(_during(run, lambda supervisor: supervisor.kill(LOST), heal_after_s=8))
+    seen.report("killed")
+    assert not seen.load.failed(), f"{seen.load.failed()[:3]}{run.logs()}"
+    _nothing_left_its_zone(seen.load)
+    assert seen.load.shares(seen.struck - 3, seen.struck - 0.5)[LOST] > 0, "the region did serve before"
+    assert seen.settled_s < 1.0
+    assert seen.returned - seen.healed < 60.0
+
+
+def test_a_silent_region_costs_no_request(run: Run) -> None:
+    run.until(lambda: _trusted(run), 60, f"{LOST} trusted by everybody")
+
+    async def silence(supervisor: SupervisorClient) -> None:
+        await supervisor.cut(LOST, None, one_way=False)
+        await supervisor.freeze(LOST)
+
+    seen = asyncio.run(_during(run, silence, heal_after_s=8))
+    seen.report("silent")
+    assert not seen.load.failed(), f"{seen.load.failed()[:3]}{run.logs()}"
+    _nothing_left_its_zone(seen.load)
+    assert seen.load.shares(seen.struck + 3, seen.healed)[LOST] == 0, "the region was silent"
+    assert seen.settled_s < 3.0
+    assert seen.returned - seen.healed < 60.0
+
+
+def test_one_gateway_of_two_is_not_a_region(run: Run) -> None:
+    """Its sibling serves on: no other region takes over, and no read fails."""
+    run.until(lambda: _trusted(run), 60, f"{LOST} trusted by everybody")
+
+    async def lose_one() -> Load:
+        load = Load(run.entry, 20, (("ie", "/catalog/search?q=dub"),))
+        going = asyncio.ensure_future(load.run())
+        await asyncio.sleep(2)
+        await asyncio.to_thread(run.must, "fault", "kill", f"{LOST}/gateway-1")
+        await asyncio.sleep(3)
+        load.stop()
+        await going
+        return load
+
+    load = asyncio.run(lose_one())
+    run.must("fault", "heal")
+    assert not load.failed()
+    served = [answer.region for answer in load.answers]
+    assert served.count(LOST) >= 0.95 * len(served)
+
+
+def test_an_eu_service_moves_inside_its_zone_and_nowhere_else(run: Run) -> None:
+    path = "/quote-eu?from=IE&to=DE&weight_g=80"
+    run.until(lambda: _trusted(run), 60, f"{LOST} trusted by everybody")
+    assert run.ask(path, "ie").headers["atoll-region"] == "eu-west"
+    run.must("fault", "kill", "eu-west")
+    moved = run.ask(path, "ie")
+    assert (moved.status_code, moved.headers["atoll-region"]) == (200, "eu-central")
+    run.must("fault", "kill", "eu-central")
+    run.until(
+        lambda: run.ask(path, "ie").status_code == 503, 10, "refused once both regions of the zone are gone"
+    )
+    for place in ("ie", "us", "jp"):
+        gone = run.ask(path, place)
+        assert gone.status_code == 503
+        assert "atoll-region" not in gone.headers
+        assert gone.headers["content-type"] == "application/problem+json"
+    assert run.ask("/catalog/search?q=dub", "ie").headers["atoll-region"] == "us-east", "others may go on"
+
+
+def _trusted(run: Run) -> bool:
+    region = run.status()["regions"][LOST]
+    return region["state"] == "ready" and all(seen == "healthy" for seen in region["health"].values())

@@ -1,0 +1,295 @@
+"""Processes that are kept up, with real ones: crashes, faults, ends; and a supervisor that is killed."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import pytest
+
+from atoll.cell import processes
+from atoll.cell.backoff import RestartPolicy
+from atoll.cell.client import LaunchOptions, NotRunning, StartFailed, connect, down, launch
+from atoll.cell.facts import AlreadyRunning
+from atoll.cell.managed import ManagedProcess, ProcessSpec
+from atoll.cell.paths import RunPaths
+from atoll.cell.port_check import first_taken
+from atoll.cell.ports import plan_ports
+from atoll.cell.status import ProcessState
+from atoll.clock import SystemClock
+from atoll.topology import load
+
+TOPOLOGY = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
+
+CHILD = """
+import os, pathlib, signal, sys, threading
+starts = pathlib.Path(sys.argv[1])
+with starts.open("a") as file:
+    file.write("start\\n")
+count = len(starts.read_text().splitlines())
+if count <= int(sys.argv[2]):
+    sys.exit(3)
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1] + ".ready").write_text(str(os.getpid()))
+threading.Event().wait()
+"""
+
+T = TypeVar("T")
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@asynccontextmanager
+async def kept_up(
+    folder: Path, *, crashes: int = 0, grace_s: float = 10.0, extra: tuple[str, ...] = ()
+) -> AsyncIterator[ManagedProcess]:
+    """A process that ends by itself the first `crashes` times and then stays."""
+    starts = folder / "starts"
+
+    async def ready() -> bool:
+        said = Path(f"{starts}.ready")
+        return said.exists() and said.read_text() == str(process.status().pid)
+
+    spec = ProcessSpec(
+        name="child",
+        argv=(sys.executable, "-c", CHILD, str(starts), str(crashes), *extra),
+        env=os.environ,
+        log=folder / "child.log",
+        ready=ready,
+        stop_grace_s=grace_s,
+    )
+    process = ManagedProcess(spec, SystemClock(), Random(), RestartPolicy(base_s=0.02, cap_s=0.05))
+    task = asyncio.create_task(process.run())
+    try:
+        yield process
+    finally:
+        await process.stop()
+        async with asyncio.timeout(20):
+            await task
+        assert process.state is ProcessState.STOPPED
+
+
+def _starts(folder: Path) -> int:
+    return len((folder / "starts").read_text().splitlines())
+
+
+async def _within(wait: Awaitable[T]) -> T:
+    async with asyncio.timeout(20):
+        return await wait
+
+
+async def test_a_process_that_crashes_is_started_until_it_stays(tmp_path: Path) -> None:
+    async with kept_up(tmp_path, crashes=3) as process:
+        await _within(process.wait_ready())
+        assert process.restarts == 3
+        assert process.last_end == "ended with status 3"
+        assert _starts(tmp_path) == 4
+        status = process.status()
+        assert status.state is ProcessState.RUNNING
+        assert status.memory_bytes > 0
+
+
+async def test_sigkill_from_outside_is_a_crash(tmp_path: Path) -> None:
+    async with kept_up(tmp_path) as process:
+        await _within(process.wait_ready())
+        first = process.status().pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await _within(process.wait_ended())
+        await _within(process.wait_ready())
+        assert process.restarts == 1
+        assert process.last_end == "was ended by SIGKILL"
+        assert process.status().pid != first
+
+
+async def test_a_kill_holds_until_healed(tmp_path: Path) -> None:
+    async with kept_up(tmp_path) as process:
+        await _within(process.wait_ready())
+        process.kill()
+        await _within(process.wait_ended())
+        await asyncio.sleep(0.3)  # many times the longest wait before a restart
+        assert process.state is ProcessState.KILLED
+        assert process.status().pid is None
+        assert _starts(tmp_path) == 1
+        process.heal()
+        await _within(process.wait_ready())
+        assert process.restarts == 0, "a heal is no crash"
+        assert _starts(tmp_path) == 2
+
+
+async def test_a_frozen_process_runs_on_when_healed(tmp_path: Path) -> None:
+    async with kept_up(tmp_path) as process:
+        await _within(process.wait_ready())
+        pid = process.status().pid
+        process.freeze()
+        assert process.state is ProcessState.FROZEN
+        await _until(lambda: _kernel_state(pid) == "T")
+        process.heal()
+        await _until(lambda: _kernel_state(pid) in "SR")
+        assert process.state is ProcessState.RUNNING
+        assert process.status().pid == pid
+
+
+async def test_a_frozen_process_can_be_ended(tmp_path: Path) -> None:
+    async with kept_up(tmp_path) as process:
+        await _within(process.wait_ready())
+        pid = process.status().pid
+        process.freeze()
+    assert pid is not None
+    assert processes.identify(pid) is None
+
+
+async def test_one_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    async with kept_up(tmp_path, grace_s=0.2, extra=("deaf",)) as process:
+        await _within(process.wait_ready())
+        pid = process.status().pid
+    assert pid is not None
+    assert processes.identify(pid) is None
+    assert process.last_end == "was ended by SIGKILL"
+
+
+async def test_children_die_with_an_owner_that_is_killed(tmp_path: Path) -> None:
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OWNER, str(tmp_path / "starts"), stdout=asyncio.subprocess.PIPE
+    )
+    assert owner.stdout is not None
+    child = processes.identify(int(await _within(owner.stdout.readline())))
+    assert child is not None
+    owner.kill()
+    await owner.wait()
+    await _within(processes.wait_gone(child))
+
+
+OWNER = f"""
+import asyncio, os, sys
+from pathlib import Path
+from random import Random
+from atoll.cell.managed import ManagedProcess, ProcessSpec
+from atoll.clock import SystemClock
+
+async def main():
+    starts = sys.argv[1]
+    async def ready():
+        return Path(starts + ".ready").exists()
+    argv = (sys.executable, "-c", {CHILD!r}, starts, "0")
+    spec = ProcessSpec("child", argv, os.environ, Path(starts + ".log"), ready)
+    process = ManagedProcess(spec, SystemClock(), Random())
+    task = asyncio.create_task(process.run())
+    await process.wait_ready()
+    print(process.status().pid, flush=True)
+    await task
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_supervisor_leaves_nothing(tmp_path: Path) -> None:
+    paths = RunPaths.below(tmp_path)
+    options = LaunchOptions(TOPOLOGY, regions=1, port_base=_free_base(), detach=True)
+    client = await launch(paths, options)
+    try:
+        await _ray_is_coming_up(paths)
+        with pytest.raises(AlreadyRunning, match="atoll down"):
+            await launch(paths, options)
+        status = await client.status()
+        supervisor = processes.identify(status.supervisor_pid)
+        assert supervisor is not None
+        assert {found.region for found in processes.find_marked(status.run)} >= {None, "us-east"}
+        processes.signal(supervisor, signal.SIGKILL)
+        await _until(lambda: not processes.find_marked(paths.home))
+        with pytest.raises(NotRunning):
+            await connect(paths)
+    finally:
+        await down(paths, lambda _: None)
+    assert not processes.find_marked(paths.home)
+
+
+async def test_what_a_killed_warden_and_supervisor_leave_is_reaped(tmp_path: Path) -> None:
+    paths = RunPaths.below(tmp_path)
+    client = await launch(paths, LaunchOptions(TOPOLOGY, 1, _free_base(), detach=True))
+    try:
+        await _ray_is_coming_up(paths)
+        status = await client.status()
+        everything = processes.find_marked(paths.home)
+        # Both at once: nobody is left to clean up.
+        warden = next(part.pid for part in status.regions["us-east"].processes if part.name == "warden")
+        for pid in (status.supervisor_pid, warden):
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        await down(paths, lambda _: None)
+        assert not any(processes.is_running(found.identity) for found in everything)
+    finally:
+        await down(paths, lambda _: None)
+
+
+async def test_a_run_ends_with_the_process_that_it_belongs_to(tmp_path: Path) -> None:
+    paths = RunPaths.below(tmp_path)
+    starter = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTER, str(paths.root), str(TOPOLOGY), str(_free_base()),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert starter.stdout is not None
+        assert await _within(starter.stdout.readline()) == b"up\n"
+        starter.kill()
+        await starter.wait()
+        await _until(lambda: not processes.find_marked(paths.home))
+    finally:
+        await down(paths, lambda _: None)
+
+
+STARTER = """
+import asyncio, sys
+from pathlib import Path
+from atoll.cell.client import LaunchOptions, launch
+from atoll.cell.paths import RunPaths
+
+async def main():
+    await launch(RunPaths(Path(sys.argv[1])), LaunchOptions(Path(sys.argv[2]), 1, int(sys.argv[3])))
+    print("up", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_bad_topology_starts_nothing(tmp_path: Path) -> None:
+    topology = tmp_path / "half.toml"
+    topology.write_text(TOPOLOGY.read_text()[:900])
+    paths = RunPaths.below(tmp_path)
+    with pytest.raises(StartFailed) as refusal:
+        await launch(paths, LaunchOptions(topology, detach=True))
+    assert refusal.value.status == 2
+    assert str(topology) in str(refusal.value)
+    assert not paths.root.exists()
+
+
+async def _ray_is_coming_up(paths: RunPaths) -> None:
+    """Returns at a bad moment for whoever has to clean up: Ray's first process is there and nobody's child yet."""
+    await _until(
+        lambda: any("gcs_server" in p.command[0] for p in processes.find_marked(paths.home) if p.command)
+    )
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(40):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def _kernel_state(pid: int | None) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+def _free_base() -> int:
+    topology = load(TOPOLOGY, regions=1)
+    for base in range(10000 + os.getpid() % 8 * 1000, 30000, 1000):
+        if first_taken(plan_ports(topology, base), topology) is None:
+            return base
+    raise AssertionError("no free ports for this test")

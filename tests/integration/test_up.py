@@ -1,0 +1,268 @@
+"""What a new user does, on real Ray clusters, from `make up` to `atoll down`; and what may go wrong on the way."""
+
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from os import kill
+
+import pytest
+from tests.integration.regions import PLACES, Run, checkout
+
+pytestmark = pytest.mark.timeout(300)
+
+REGIONS = {"us": "us-east", "ie": "eu-west", "jp": "ap-northeast"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with checkout(tmp_path_factory.mktemp("up")) as made:
+        done = subprocess.run(
+            ["make", "-o", ".venv/.installed", "up"],  # what is installed belongs to the checkout itself
+            cwd=made.folder,
+            env=made.environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + made.logs()
+        (made.folder / "up.txt").write_text(done.stdout)
+        yield made
+
+
+def test_up_ends_with_a_table(run: Run) -> None:
+    printed = (run.folder / "up.txt").read_text()
+    status = run.status()
+    for name, region in status["regions"].items():
+        assert name in printed
+        assert region["dashboard_url"] in printed
+        assert all(gateway["public_url"] in printed for gateway in region["gateways"])
+    assert re.search(r"[0-9.]+ [GM]iB", printed)
+
+
+@pytest.mark.parametrize(("place", "region"), REGIONS.items())
+def test_each_place_is_answered_by_its_region(run: Run, place: str, region: str) -> None:
+    for path in ("/catalog/search?q=dub", "/quote?from=IE&to=JP&weight_g=120"):
+        response = run.ask(path, place)
+        assert response.status_code == 200, response.text
+        assert response.headers["atoll-region"] == region
+    assert run.ask("/quote?from=IE&to=JP&weight_g=120", place).json()["served_by"]["region"] == region
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_eu_service_is_answered_in_the_eu(run: Run, place: str) -> None:
+    response = run.ask("/quote-eu?from=IE&to=DE&weight_g=80", place)
+    assert response.headers["atoll-region"] == "eu-west"
+    assert response.json()["served_by"]["zone"] == "eu"
+
+
+def test_status_has_everything(run: Run) -> None:
+    status = run.status()
+    assert status["schema"] == "atoll.status/1"
+    assert status["regions"].keys() == set(REGIONS.values())
+    for name, region in status["regions"].items():
+        assert region["state"] == "ready", region["detail"]
+        names = {process["name"] for process in region["processes"]}
+        assert {"warden", "gateway-1", "agent", "cache", "state"} <= names
+        assert all(process["state"] == "running" for process in region["processes"])
+        assert all(process["memory_bytes"] > 0 for process in region["processes"])
+        assert region["replicas"]["catalog"]["running"] >= 1
+        assert region["capacity"]["catalog"] >= 64
+        assert region["in_flight"].keys() >= {"catalog", "quote"}
+        others = {f"{other}/gateway-1" for other in REGIONS.values() if other != name} | {"entry"}
+        assert region["health"].keys() == others
+        assert set(region["health"].values()) == {"healthy"}
+    print(
+        "\nmemory, MiB:", {name: region["memory_bytes"] >> 20 for name, region in status["regions"].items()}
+    )
+
+
+def test_explain_prints_both_decisions(run: Run) -> None:
+    text = run.must("explain", "--client", PLACES["jp"], "--service", "quote-eu")
+    document = json.loads(run.must("explain", "--client", PLACES["jp"], "--service", "quote-eu", "--json"))
+    assert document["steering"]["chosen"] == "ap-northeast"
+    assert document["routing"]["chosen"] == "eu-west"
+    assert all(region in text for region in REGIONS.values())
+    assert "not allowed" in text
+
+
+def test_a_second_up_is_no_error(run: Run) -> None:
+    again = run.must("up", "--detach")
+    assert "already" in again
+    other = run.atoll("up", "--detach", "--topology", "infra/topologies/residency.toml")
+    assert other.returncode == 3
+    assert "atoll down" in other.stderr
+
+
+def test_a_killed_dashboard_changes_nothing_for_requests(run: Run) -> None:
+    before = run.status()["regions"]["eu-west"]
+    (dashboard,) = [process for process in before["processes"] if "dashboard" in process["name"]]
+    kill(dashboard["pid"], signal.SIGKILL)
+    gateway = next(process for process in before["processes"] if process["name"] == "gateway-1")
+    kill(gateway["pid"], signal.SIGKILL)
+    url = before["gateways"][0]["public_url"]
+
+    def local() -> bool:
+        done = subprocess.run(
+            [
+                "curl",
+                "-s",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code} %header{atoll-region}",
+                f"{url}/catalog/search?q=dub",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout == "200 eu-west"
+
+    run.until(local, 20, "the restarted gateway serves from its own region by the table that it kept")
+    run.until(
+        lambda: any(
+            process["name"] == dashboard["name"]
+            and process["state"] == "running"
+            and process["restarts"] == 1
+            for process in run.status()["regions"]["eu-west"]["processes"]
+        ),
+        60,
+        "the dashboard is restarted alone, and the restart is counted",
+    )
+    after = run.status()["regions"]["eu-west"]["processes"]
+    pids = {process["name"]: process["pid"] for process in before["processes"]}
+    assert {p["name"]: p["pid"] for p in after if p["name"] in ("cache", "state")} == {
+        name: pids[name] for name in ("cache", "state")
+    }
+
+
+def test_draining_a_region_moves_its_traffic(run: Run) -> None:
+    run.must("drain", "eu-west")
+    assert run.ask("/catalog/search?q=dub", "ie").headers["atoll-region"] == "us-east"
+    assert run.status()["regions"]["eu-west"]["draining"] is True
+    run.must("undrain", "eu-west")
+    run.until(
+        lambda: run.ask("/catalog/search?q=dub", "ie").headers["atoll-region"] == "eu-west",
+        10,
+        "traffic is back",
+    )
+
+
+def test_a_failed_deployment_shows_the_replicas_own_error_and_can_be_taken_back(run: Run) -> None:
+    topology = run.folder / "infra" / "topologies" / "local.toml"
+    good = topology.read_text()
+    broken = good.replace(
+        'route_prefix = "/catalog"', 'route_prefix = "/catalog"\narguments = { min_city_population = 7 }'
+    )
+    topology.write_text(broken)
+    failed = run.atoll("deploy")
+    assert failed.returncode == 3
+    assert "min_city_population" in failed.stderr + failed.stdout
+    assert "us-east" in failed.stderr + failed.stdout
+    assert run.ask("/catalog/search?q=dub", "ie").headers["atoll-region"] == "eu-west", (
+        "it stopped at the first region"
+    )
+    topology.write_text(good)
+    run.must("deploy", "--rollback")
+    run.until(
+        lambda: run.ask("/catalog/search?q=dub", "us").headers["atoll-region"] == "us-east",
+        30,
+        "the good set is back",
+    )
+
+
+def test_the_commands_of_the_readme_work(run: Run) -> None:
+    text = (run.folder / "README.md").read_text()
+    commands = [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line
+    ]
+    assert any(line.startswith("curl") for line in commands)
+    for line in commands:
+        program = shlex.split(line, comments=True)[0]
+        if program in ("make", "git", "cd"):
+            continue  # `make up` is the fixture, `make test` is what runs this
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line.replace("localhost:8080", f"localhost:{run.base}")],
+            cwd=run.folder,
+            env=run.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        assert "problem+json" not in done.stdout, f"{line}\n{done.stdout}"
+
+
+def test_the_readme_ended_the_run(run: Run) -> None:
+    run.until(lambda: not run.marked(), 10, f"nothing is left: {run.marked()}")
+    nothing = run.atoll("status")
+    assert nothing.returncode == 3
+    assert "atoll up" in nothing.stderr
+
+
+def test_a_taken_port_is_named(run: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", run.base))
+        taken.listen()
+        done = run.atoll("up", "--detach")
+    assert done.returncode == 3
+    assert str(run.base) in done.stderr
+    assert "ATOLL_PORT_BASE" in done.stderr
+    assert not run.marked()
+
+
+def test_a_half_written_topology_starts_nothing(run: Run) -> None:
+    half = run.folder / "half.toml"
+    text = (run.folder / "infra" / "topologies" / "local.toml").read_text()
+    half.write_text(text[: len(text) // 2])
+    done = run.atoll("up", "--detach", "--topology", str(half))
+    assert done.returncode == 2
+    assert "half.toml" in done.stderr
+    assert not run.marked()
+
+
+def test_kill_9_of_the_supervisor_in_between_and_ctrl_c_at_the_end(run: Run) -> None:
+    """The next `up` reaps what was left; a process of somebody else's, marked by another run, is not touched."""
+    bystander = subprocess.Popen(["sleep", "600"], env={**run.environment, "ATOLL_RUN": "somebody-elses/run"})
+    try:
+        first = _up_in_front(run)
+        run.until(lambda: any("gcs_server" in line for line in run.marked()), 60, "Ray is starting")
+        kill(
+            json.loads((run.folder / ".atoll" / "run.json").read_text())["supervisor"]["pid"], signal.SIGKILL
+        )
+        first.communicate(timeout=60)
+        assert first.returncode == 3
+        second = _up_in_front(run)
+        run.until(lambda: run.atoll("status").returncode == 0 and _ready(run), 120, "one region is up")
+        second.send_signal(signal.SIGINT)
+        output, _ = second.communicate(timeout=60)
+        assert second.returncode == 130, output
+        run.until(lambda: not run.marked(), 10, f"nothing is left: {run.marked()}")
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def _up_in_front(run: Run) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        ["atoll", "up", "--regions", "1"],
+        cwd=run.folder,
+        env=run.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _ready(run: Run) -> bool:
+    return all(region["state"] == "ready" for region in run.status()["regions"].values())
