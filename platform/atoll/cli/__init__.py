@@ -1,0 +1,5 @@
+"""The `atoll` command."""
+
+from atoll.cli.program import main
+
+__all__ = ["main"]

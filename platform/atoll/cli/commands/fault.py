@@ -1,0 +1,91 @@
+"""Kills, freezes, cuts, slows or throttles something on this machine, or heals it. Faults stay until they are healed.
+
+A target is a region (eu-west), a process of one (eu-west/gateway-1, eu-west/ray), or the entry. A link is between two
+regions, or a region and the entry; one name alone means all links of that region.
+"""
+
+import argparse
+from collections.abc import Awaitable
+
+from atoll.cell.client import SupervisorClient
+from atoll.cli import run as running
+from atoll.cli.exits import Exit
+from atoll.cli.values import duration, rate
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    faults = parser.add_subparsers(title="faults", metavar="FAULT", dest="fault", required=True)
+
+    kill = faults.add_parser("kill", help="SIGKILL a region or a process; it stays down until healed")
+    freeze = faults.add_parser("freeze", help="stop a region or a process without ending it (SIGSTOP)")
+    for fault in (kill, freeze):
+        fault.add_argument("target", metavar="REGION[/PROCESS]", help="or entry")
+
+    cut = faults.add_parser("cut", help="nothing gets through a link, and nobody is told")
+    slow = faults.add_parser("slow", help="a link takes longer")
+    slow.add_argument(
+        "--latency", type=duration(most_s=60), required=True, metavar="DURATION", help="one way: 400ms"
+    )
+    throttle = faults.add_parser("throttle", help="a link carries less")
+    throttle.add_argument(
+        "--rate", type=rate, required=True, metavar="SIZE", help="a second, each way: 64KiB"
+    )
+    for fault in (cut, slow, throttle):
+        fault.add_argument("a", metavar="A", help="a region, or entry")
+        fault.add_argument("b", metavar="B", nargs="?", help="the other end; all links of A by default")
+        fault.add_argument("--one-way", action="store_true", help="from A to B only")
+
+    heal = faults.add_parser("heal", help="end faults: all of them, a region's, a process's or a link's")
+    heal.add_argument("target", metavar="REGION[/PROCESS]", nargs="?", help="everything by default")
+    heal.add_argument("other", metavar="B", nargs="?", help="with a second end: the link between the two")
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    running.operate(lambda supervisor, _: _apply(supervisor, arguments))
+    print(describe(arguments))
+    return Exit.SUCCESS
+
+
+def _apply(supervisor: SupervisorClient, arguments: argparse.Namespace) -> Awaitable[None]:
+    match arguments.fault:
+        case "kill":
+            return supervisor.kill(arguments.target)
+        case "freeze":
+            return supervisor.freeze(arguments.target)
+        case "cut":
+            return supervisor.cut(arguments.a, arguments.b, one_way=arguments.one_way)
+        case "slow":
+            return supervisor.slow(
+                arguments.a, arguments.b, latency_s=arguments.latency, one_way=arguments.one_way
+            )
+        case "throttle":
+            return supervisor.throttle(
+                arguments.a, arguments.b, rate_bytes_per_s=arguments.rate, one_way=arguments.one_way
+            )
+    return supervisor.heal(arguments.target, arguments.other)
+
+
+def describe(arguments: argparse.Namespace) -> str:
+    """What is in force now."""
+    match arguments.fault:
+        case "kill":
+            return f"{arguments.target} is killed; `atoll fault heal {arguments.target}` brings it back."
+        case "freeze":
+            return f"{arguments.target} is frozen; `atoll fault heal {arguments.target}` lets it go on."
+        case "heal":
+            if arguments.other is not None:
+                return f"The link {arguments.target} - {arguments.other} is healed."
+            return (
+                f"{arguments.target} is healed." if arguments.target is not None else "Everything is healed."
+            )
+    arrow = "->" if arguments.one_way else "-"
+    link = f"{arguments.a} {arrow} {arguments.b if arguments.b is not None else 'everything'}"
+    match arguments.fault:
+        case "slow":
+            effect = f"takes {arguments.latency * 1000:g} ms one way"
+        case "throttle":
+            effect = f"carries {arguments.rate / 1024:g} KiB/s each way"
+        case _:
+            effect = "is cut"
+    ends = f"{arguments.a} {arguments.b}" if arguments.b is not None else arguments.a
+    return f"{link} {effect}; `atoll fault heal {ends}` ends it."
