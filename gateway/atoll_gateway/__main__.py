@@ -26,7 +26,7 @@ def main() -> int:
         wiring = read_gateway_wiring(arguments.wiring)
         logs.configure(sys.stderr, "INFO", static={"process": wiring.name})
         logging.getLogger("httpx").setLevel("WARNING")  # else a line for every look at Serve's status
-        uvloop.run(run(wiring, SystemClock(), random.Random(), sys.stdout if wiring.access_log else None))
+        uvloop.run(run(wiring, SystemClock(), random.Random(), sys.stdout))
     except (WiringError, TopologyError, TokenError, CityFileError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -24,10 +24,10 @@ class Answers:
         self._gateway = gateway
 
     def ready(self) -> Ready:
-        """Ready while any service can be served from anywhere, and this gateway is not about to end."""
+        """Ready while any service can be served from anywhere, and this gateway is not draining."""
         gateway = self._gateway
-        if gateway.draining.leaving:
-            return Ready(ready=False, reason="this gateway is about to end")
+        if gateway.draining:
+            return Ready(ready=False, reason="this gateway is draining")
         for service in gateway.topology.services.values():
             ranking = gateway.board.ranking(service, service.residency, ANYWHERE)
             if ranking.regions and not ranking.panic:

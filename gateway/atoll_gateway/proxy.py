@@ -34,11 +34,13 @@ class Proxy:
         self._clock = clock
         self._metrics = metrics
         self._log = access_log
+        self._logs = True
         self._zone: str | None = None
         self._all_zones: frozenset[str] = frozenset()
 
     def use(self, topology: Topology, region: str | None) -> None:
         """Takes up a topology."""
+        self._logs = topology.gateway.access_log
         self._zone = None if region is None else topology.regions[region].zone
         self._all_zones = frozenset(topology.zones)
 
@@ -77,20 +79,21 @@ class Proxy:
             recorder.finished(region, status, duration)
             if request.ranking is not None and request.ranking.panic:
                 recorder.panics += 1
-            self._log.record(
-                request_id=request.id,
-                trace_id=request.trace.trace_id,
-                client=request.client,
-                method=request.method,
-                path=scope["path"] if self._may_log_path(request) else None,
-                service=service.name,
-                region=region,
-                attempts=request.attempts_made,
-                status=status,
-                bytes_in=request.content_length or 0,
-                bytes_out=sent,
-                duration_s=duration,
-            )
+            if self._logs:
+                self._log.record(
+                    request_id=request.id,
+                    trace_id=request.trace.trace_id,
+                    client=request.client,
+                    method=request.method,
+                    path=scope["path"] if self._may_log_path(request) else None,
+                    service=service.name,
+                    region=region,
+                    attempts=request.attempts_made,
+                    status=status,
+                    bytes_in=request.content_length or 0,
+                    bytes_out=sent,
+                    duration_s=duration,
+                )
 
     def _may_log_path(self, request: Request) -> bool:
         """A path names keys, which are logged inside the request's zones alone; an entry is in no zone."""

@@ -5,6 +5,7 @@ What needs Ray is tested in `test_regions.py`; everything about a gateway that d
 
 import asyncio
 import contextlib
+import io
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -179,7 +180,8 @@ class World:
     cells: Mapping[str, Cell]
     entry: Gateway
     topology_file: Path
-    folder: Path
+    log: io.StringIO
+    """The entry's access log."""
 
     def url(self, region: str | None = None) -> str:
         wiring = self.entry.wiring if region is None else self.cells[region].wiring
@@ -243,9 +245,10 @@ async def world(folder: Path, replicas: int = 1) -> AsyncIterator[World]:
             placed = [service.name for service in gateway.topology.services_in(region)]
             gateway.replicas.update(dict.fromkeys(placed, addresses))
             cells[region] = Cell(region, gateway, its, cell_wiring, own)
-        entry = Gateway(wiring("entry"), clock, random.Random(3), None)
+        log = io.StringIO()
+        entry = Gateway(wiring("entry"), clock, random.Random(3), log)
         await stack.enter_async_context(serving(entry, clock, random.Random(4)))
-        made = World(cells, entry, topology_file, folder)
+        made = World(cells, entry, topology_file, log)
         await until(
             lambda: all(trusts_all(gateway) for gateway in (entry, *(c.gateway for c in cells.values())))
         )

@@ -1,6 +1,7 @@
 """Gateways and an entry over real sockets: steering, routing, residency, failover, headers, reload, draining."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -457,3 +458,28 @@ async def test_the_client_that_goes_away_is_noticed_at_the_replica(three: World)
     assert replica.server is not None
     server = replica.server
     await until(lambda: server.statistics().disconnects == 1)
+
+
+async def test_the_access_log_has_a_line_for_each_request_and_can_be_switched_off(three: World) -> None:
+    def lines() -> list[dict[str, object]]:
+        three.entry.access_log.flush()
+        return [json.loads(line) for line in three.log.getvalue().splitlines()]
+
+    async with client() as http:
+        await http.get(
+            f"{three.url()}/echo/x?card=secret", headers={"X-Request-Id": "one", "X-Forwarded-For": JAPAN}
+        )
+        await http.get(f"{three.url()}/echo-eu/a-key", headers={"X-Request-Id": "two"})
+        await until(lambda: len(lines()) == 2)
+        first, second = lines()
+        assert (first["request_id"], first["client"], first["path"]) == ("one", JAPAN, "/echo/x")
+        assert (first["service"], first["region"], first["status"]) == ("echo", "ap-northeast", 200)
+        assert "secret" not in three.log.getvalue()
+        assert (second["request_id"], second["path"]) == ("two", None), (
+            "keys are not logged outside their zones"
+        )
+        text = three.topology_file.read_text().replace("revision = 1", "revision = 2")
+        three.topology_file.write_text(text + "[gateway]\naccess_log = false\n")
+        await until(lambda: three.entry.topology.revision == 2)
+        await http.get(f"{three.url()}/echo/x")
+    assert len(lines()) == 2

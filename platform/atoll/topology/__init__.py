@@ -6,6 +6,7 @@
 
 from atoll.topology.load import load, parse
 from atoll.topology.model import (
+    GatewayPolicy,
     Geo,
     HealthPolicy,
     Link,
@@ -24,6 +25,7 @@ from atoll.topology.problems import Problem, TopologyError
 from atoll.topology.reduce import first_regions
 
 __all__ = [
+    "GatewayPolicy",
     "Geo",
     "HealthPolicy",
     "Link",

@@ -105,6 +105,10 @@ class SteeringDocument(_Strict):
     default_region: Name | None = None
 
 
+class GatewayDocument(_Strict):
+    access_log: bool = True
+
+
 class GeoDocument(_Strict):
     city_database: str | None = None
     trusted_proxies: list[Network] = ["127.0.0.1/32"]
@@ -124,3 +128,4 @@ class TopologyDocument(_Strict):
     routing: RoutingDocument = RoutingDocument()
     steering: SteeringDocument = SteeringDocument()
     geo: GeoDocument = GeoDocument()
+    gateway: GatewayDocument = GatewayDocument()

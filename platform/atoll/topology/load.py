@@ -12,6 +12,7 @@ from atoll.topology import units
 from atoll.topology.check import cross_check
 from atoll.topology.document import ServiceDocument, TopologyDocument
 from atoll.topology.model import (
+    GatewayPolicy,
     Geo,
     HealthPolicy,
     Link,
@@ -108,6 +109,7 @@ def _freeze(document: TopologyDocument) -> Topology:
             document.steering.ttl_s, document.steering.default_region or next(iter(document.regions))
         ),
         geo=Geo(document.geo.city_database, tuple(document.geo.trusted_proxies)),
+        gateway=GatewayPolicy(document.gateway.access_log),
     )
 
 

@@ -133,6 +133,14 @@ class Steering:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayPolicy:
+    """What every gateway does."""
+
+    access_log: bool = True
+    """Whether a line of JSON is written for each request."""
+
+
+@dataclass(frozen=True, slots=True)
 class Geo:
     """Where places come from."""
 
@@ -159,6 +167,7 @@ class Topology:
     routing: RoutingPolicy
     steering: Steering
     geo: Geo
+    gateway: GatewayPolicy
 
     def link(self, a: str, b: str) -> Link:
         """The link between two different regions; the loader guarantees that there is one for every pair."""

@@ -72,7 +72,6 @@ class GatewayWiring:
     admin_token_file: Path
     drain_file: Path | None
     """While this file exists, the region is draining."""
-    access_log: bool = True
     regions: int | None = None
     """Only the topology's first so many regions are run; None means all."""
 
