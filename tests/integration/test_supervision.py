@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -226,6 +227,17 @@ async def test_what_a_killed_warden_and_supervisor_leave_is_reaped(tmp_path: Pat
         assert not any(processes.is_running(found.identity) for found in everything)
     finally:
         await down(paths, lambda _: None)
+
+
+async def test_a_run_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
+    """Nobody could reach it any more."""
+    paths = RunPaths.below(tmp_path)
+    client = await launch(paths, LaunchOptions(TOPOLOGY, 1, _free_base(), detach=True))
+    supervisor = processes.identify((await client.status()).supervisor_pid)
+    assert supervisor is not None
+    shutil.rmtree(paths.root)
+    await asyncio.wait_for(processes.wait_gone(supervisor), 40)
+    assert not processes.find_marked(paths.home)
 
 
 async def test_a_run_ends_with_the_process_that_it_belongs_to(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The run's folder: names, privacy, secrets, the lock, and the wiring that is written into it."""
 
+import asyncio
 import stat
 from pathlib import Path
 
 import pytest
 
-from atoll.cell.facts import AlreadyRunning, RunLock, is_locked, read_facts
+from atoll.cell.facts import AlreadyRunning, RunLock, is_locked, read_facts, take_lock
 from atoll.cell.paths import RAY_PATH_LIMIT, PathTooLong, RunPaths, make_ray_folder
 from atoll.cell.ports import plan_ports
 from atoll.cell.secrets import SecretError, ensure_secret, read_secret
@@ -86,6 +87,18 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(AlreadyRunning, match="atoll down"):
         RunLock(paths)
     lock.release()
+    assert not is_locked(paths)
+
+
+async def test_a_lock_that_outlives_its_supervisor_by_an_instant_is_waited_for(tmp_path: Path) -> None:
+    paths = RunPaths.below(tmp_path)
+    dying = RunLock(paths)
+    waiting = asyncio.create_task(take_lock(paths))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    dying.release()
+    async with asyncio.timeout(5):
+        (await waiting).release()
     assert not is_locked(paths)
 
 

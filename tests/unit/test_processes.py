@@ -184,6 +184,22 @@ async def test_the_last_of_a_session_is_found_by_whoever_knows_the_session(
     assert processes.signal(found.identity, signal.SIGKILL)  # the fixture can't find it
 
 
+async def test_the_last_of_a_session_is_found_by_where_its_output_goes(spawn: Spawn, tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for folder in (mine, other):
+        folder.mkdir()
+    redirect = "import os; os.dup2(os.open({path!r}, os.O_WRONLY | os.O_CREAT), 2)\n"
+    alone = await spawn(redirect.format(path=str(mine / "log")) + WHOLE)
+    await line(alone)
+    try:
+        assert processes.find_marked(str(tmp_path), folders={other: "eu-west"}) == []
+        (found,) = processes.find_marked(str(tmp_path), folders={other: "us-east", mine: "eu-west"})
+        assert (found.identity, found.region) == (identity_of(alone), "eu-west")
+        assert processes.find_marked(str(tmp_path), "us-east", folders={mine: "eu-west"}) == []
+    finally:
+        os.kill(alone.pid, signal.SIGKILL)  # the fixture can't find it
+
+
 async def test_a_region_that_was_overwritten_is_told_by_the_session(spawn: Spawn, tmp_path: Path) -> None:
     code = OVERWRITE.format(before=b"ATOLL_RUN=")
     leader = await spawn(

@@ -6,6 +6,7 @@ from atoll.cell.drain import drain, undrain
 from atoll.cell.faults import Faults
 from atoll.cell.forward import forward
 from atoll.cell.requests import DeployRequest, Done, DrainRequest, FaultRequest, read
+from atoll.cell.rollouts import Rollouts
 from atoll.cell.run import Run
 from atoll.cell.run_status import run_status
 from atoll.cell.status import RUN_STATUS
@@ -23,6 +24,7 @@ class Supervisor:
         self._stop = stop
         self._ended = ended
         self._faults = Faults(run)
+        self._rollouts = Rollouts(run)
         self._changing = asyncio.Lock()
         self._stoppers = 0
         self._all_answered = asyncio.Event()
@@ -68,22 +70,10 @@ class Supervisor:
         return _done()
 
     async def _deploy(self, request: DeployRequest, progress: Progress) -> Document:
-        """Region by region; the first that does not become healthy ends it, and the others stay as they are."""
         for region in self._run.wardens:
             self._check_up(region)
-        changed: list[str] = []
         async with self._changing, forward(self._run.board, progress):
-            for region in self._run.wardens:
-                try:
-                    await self._run.ask(region, "deploy", request.model_dump(), self._run.board.post)
-                except RpcError as error:
-                    done = (
-                        f"; done before it: {', '.join(changed)}"
-                        if changed
-                        else "; no region was changed before it"
-                    )
-                    raise RpcError(error.kind, f"{region}: {error.detail}{done}") from error
-                changed.append(region)
+            changed = await (self._rollouts.take_back() if request.rollback else self._rollouts.deploy())
         return _done(", ".join(changed))
 
     async def _end(self, progress: Progress) -> Document:

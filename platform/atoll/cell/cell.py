@@ -22,7 +22,7 @@ from atoll.cell.wiring import WardenConfig
 from atoll.clock import Clock
 from atoll.serve.client import ServeError
 from atoll.serve.code import CodeNotFound
-from atoll.serve.deploy import DeployProgress, NothingToRollBack
+from atoll.serve.deploy import Deployed, DeployProgress, NothingToRollBack
 from atoll.serve.store import SetStoreError
 from atoll.topology import Topology, TopologyError, load
 
@@ -125,8 +125,8 @@ class Cell:
         await self.serve.close()
         await self._views.close()
 
-    async def deploy(self, *, rollback: bool) -> str:
-        """Deploys what the topology says now, or goes back; what came of it, in words. Raises `DeployFailed`."""
+    async def deploy(self, *, rollback: bool) -> Deployed | None:
+        """Deploys what the topology says now, or goes back. Raises `DeployFailed`."""
         try:
             topology = load(self._config.topology_file, regions=self._config.regions)
         except TopologyError as error:
@@ -201,7 +201,7 @@ class Cell:
             await process.wait_ready()
         self._ready.set()
 
-    async def _change(self, change: Callable[[], Awaitable[object]]) -> str:
+    async def _change(self, change: Callable[[], Awaitable[Deployed | None]]) -> Deployed | None:
         self.board.begin(SERVICES)
         try:
             done = await change()
@@ -215,7 +215,7 @@ class Cell:
         self.board.end(SERVICES, StepState.DONE)
         self._failure = ""
         self._failed.clear()
-        return "" if done is None else str(done)
+        return done
 
     def _heard(self, progress: DeployProgress) -> None:
         self.board.note(SERVICES, str(progress))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.cell import processes
-from atoll.cell.facts import AlreadyRunning, RunLock, is_locked, read_facts
+from atoll.cell.facts import is_locked, read_facts, take_lock
 from atoll.cell.paths import RunPaths
 from atoll.cell.progress import PROGRESS, Progress, Report, is_progress
 from atoll.cell.reap import reap_run
@@ -65,7 +65,7 @@ async def launch(paths: RunPaths, options: LaunchOptions) -> "SupervisorClient":
     Raises `AlreadyRunning`, or `StartFailed` if the topology is refused, a port is taken, or the supervisor dies.
     """
     if is_locked(paths):
-        raise AlreadyRunning(paths.root, read_facts(paths))
+        (await take_lock(paths)).release()
     argv = [sys.executable, "-m", "atoll.cell.supervisor", "--root", str(paths.root)]
     argv += ["--topology", str(options.topology_file.resolve())]
     argv += ["--regions", str(options.regions)] if options.regions is not None else []
@@ -116,7 +116,7 @@ async def reap(paths: RunPaths) -> int:
     facts = read_facts(paths)
     if facts is not None and is_locked(paths):
         await processes.end([facts.supervisor], grace_s=10.0)
-    lock = RunLock(paths)
+    lock = await take_lock(paths)
     try:
         return await reap_run(paths)
     finally:
@@ -188,7 +188,7 @@ class SupervisorClient:
         await self._last("undrain", DrainRequest(region=region).model_dump(), _ignore)
 
     async def deploy(self, report: Report, *, rollback: bool = False) -> None:
-        """Deploys what the topology says region by region, or goes back to the last good set of each.
+        """Deploys what the topology says region by region, or takes the last deployment back.
 
         `OperationFailed` (``deploy-failed``) at the first region that does not become healthy.
         """

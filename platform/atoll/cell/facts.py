@@ -1,5 +1,6 @@
 """``run.json``: what is known of a run from outside it, and the lock that one run at a time holds."""
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Mapping
@@ -8,9 +9,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from atoll.cell import processes
 from atoll.cell.paths import RunPaths
 from atoll.cell.processes import ProcessId
 from atoll.topology.wiring import write_private
+
+LOCK_PATIENCE_S = 5.0
+LOCK_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,29 @@ class RunLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+async def take_lock(paths: RunPaths) -> RunLock:
+    """The lock of a folder whose supervisor has ended. It may hold on for an instant: a process that is killed counts
+    as ended before the kernel has closed its files, and one that it was just starting has them too until it has begun.
+
+    Raises `AlreadyRunning` at once if the supervisor of the run's facts is alive, else after `LOCK_PATIENCE_S`.
+    """
+    try:
+        async with asyncio.timeout(LOCK_PATIENCE_S):
+            return await _poll_lock(paths)
+    except TimeoutError:
+        return RunLock(paths)
+
+
+async def _poll_lock(paths: RunPaths) -> RunLock:
+    while True:
+        try:
+            return RunLock(paths)
+        except AlreadyRunning as error:
+            if error.facts is not None and processes.is_running(error.facts.supervisor):
+                raise
+        await asyncio.sleep(LOCK_POLL_S)
 
 
 def is_locked(paths: RunPaths) -> bool:

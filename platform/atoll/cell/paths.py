@@ -114,6 +114,11 @@ class RunPaths:
         return self.root / "run.json"
 
     @property
+    def rollout(self) -> Path:
+        """What the last deployment changed, so that it can be taken back."""
+        return self.root / "rollout.json"
+
+    @property
     def supervisor_socket(self) -> Path:
         return self.root / "supervisor.sock"
 

@@ -85,6 +85,7 @@ async def prepare(
     kept = {name: environment[name] for name in PASSED_ON if name in environment} | {RUN_VARIABLE: facts.run}
     wardens = {name: _warden(name, wish, ports, facts, paths, kept) for name in regions}
     _write_wiring(topology, wish, ports, paths)
+    paths.rollout.unlink(missing_ok=True)  # the first start is no deployment that could be taken back
     for name, config in wardens.items():
         paths.region(name).drain.unlink(missing_ok=True)
         write_warden_config(paths.region(name).warden_config, config)

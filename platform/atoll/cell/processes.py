@@ -18,9 +18,10 @@ import contextlib
 import os
 import signal as signals
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 RUN_VARIABLE = "ATOLL_RUN"
 REGION_VARIABLE = "ATOLL_REGION"
@@ -140,7 +141,12 @@ async def wait_gone(identity: ProcessId) -> None:
             loop.remove_reader(pidfd)
 
 
-def find_marked(mark: str, region: str | None = None, sessions: Collection[int] = ()) -> list[MarkedProcess]:
+def find_marked(
+    mark: str,
+    region: str | None = None,
+    sessions: Collection[int] = (),
+    folders: Mapping[Path, str | None] = MappingProxyType({}),
+) -> list[MarkedProcess]:
     """All running processes of this user that belong to the run `mark`, and to `region` where one is given.
 
     `mark` is a whole value of ``ATOLL_RUN`` or a folder that values begin with: ``/a`` finds ``/a`` and
@@ -148,7 +154,8 @@ def find_marked(mark: str, region: str | None = None, sessions: Collection[int] 
 
     A program that shows a long title in `ps`, as Ray's Python processes do, overwrites its environment in part
     or in whole, and may have lost its parent too. It is found by its session, if that holds other processes of
-    one and the same region or is among `sessions`: those that the caller knows to be the run's. A process with
+    one and the same region or is among `sessions`: those that the caller knows to be the run's. Or by where its
+    output goes: `folders` are those that nobody else writes to, each with the region whose it is. A process with
     an intact environment that carries no mark is found only below a marked one.
     """
     require_linux()
@@ -169,6 +176,8 @@ def find_marked(mark: str, region: str | None = None, sessions: Collection[int] 
         run, owners = environments[stat].run, of_session.get(stat.session, set())
         if len(owners) == 1:
             found.setdefault(stat, *owners)
+        elif (folder := _writes_to(stat.identity.pid, folders)) is not None:
+            found.setdefault(stat, _Marks(run or mark, environments[stat].region or folders[folder]))
         elif stat.session in sessions or (run is not None and _within(run, mark)):
             found.setdefault(stat, _Marks(run or mark, environments[stat].region or region))
     _add_descendants(found, snapshot)
@@ -313,6 +322,17 @@ def _read_environment(pid: int) -> _Environment:
         return _Environment(None, None, intact=True)
     intact = all(b"=" in entry for entry in entries[:-1])  # what overwrites it is a title, then zeros
     return _Environment(_value(entries, RUN_VARIABLE), _value(entries, REGION_VARIABLE), intact)
+
+
+def _writes_to(pid: int, folders: Collection[Path]) -> Path | None:
+    """The folder of these in which the files lie that a process has for its output."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            output = (_PROC / str(pid) / "fd" / str(descriptor)).readlink()
+            for folder in folders:
+                if output.is_relative_to(folder):
+                    return folder
+    return None
 
 
 def _value(entries: list[bytes], name: str) -> str | None:

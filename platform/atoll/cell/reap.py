@@ -3,10 +3,13 @@
 import asyncio
 import shutil
 import signal
+from collections.abc import Mapping
+from pathlib import Path
 
 from atoll.cell import processes
 from atoll.cell.facts import RunFacts, read_facts
 from atoll.cell.paths import RunPaths
+from atoll.cell.processes import ProcessId
 
 GRACE_S = 3.0
 
@@ -16,12 +19,10 @@ async def reap_run(paths: RunPaths) -> int:
 
     The caller holds the folder's `RunLock`. Raises `processes.StillRunningError`.
     """
-    found = processes.find_marked(paths.home)
-    if found:
-        await processes.end_all(
-            lambda: [process.identity for process in processes.find_marked(paths.home)], GRACE_S
-        )
     facts = read_facts(paths)
+    reaper = Reaper(paths.home, None, outputs(paths, facts))
+    found = reaper.find()
+    await reaper.reap()
     if facts is not None:
         remove_ray_folders(facts)
     return len(found)
@@ -33,25 +34,51 @@ def remove_ray_folders(facts: RunFacts) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def reap_region(run: str, region: str, grace_s: float = GRACE_S) -> None:
-    """Ends all processes of one region of a run. Raises `processes.StillRunningError`."""
-    await processes.end_all(
-        lambda: [process.identity for process in processes.find_marked(run, region)], grace_s
-    )
+def outputs(paths: RunPaths, facts: RunFacts | None) -> Mapping[Path, str | None]:
+    """The folders that processes of a run have their output in, each with the region whose it is."""
+    regions = {} if facts is None else facts.ray_folders
+    folders: dict[Path, str | None] = {folder: region for region, folder in regions.items()}
+    return folders | {paths.region(region).log("ray").parent: region for region in regions}
 
 
-async def kill_region(run: str, region: str) -> None:
-    """SIGKILL to all processes of one region of a run at once; returns when they are gone."""
-    while living := processes.find_marked(run, region):
-        for process in living:
-            processes.signal(process.identity, signal.SIGKILL)
-        await asyncio.gather(*(processes.wait_gone(process.identity) for process in living))
+class Reaper:
+    """Finds, signals and ends all processes of a run, or of one region of it.
 
+    It remembers what it found: a process that has overwritten its environment is known by its parent or its session
+    alone, and once these have ended it could not be told any more.
+    """
 
-def signal_region(run: str, region: str, number: signal.Signals) -> None:
-    """The same signal to all processes of one region of a run, those that they start meanwhile included."""
-    told: set[processes.ProcessId] = set()
-    while fresh := {process.identity for process in processes.find_marked(run, region)} - told:
-        for identity in fresh:
-            processes.signal(identity, number)
-        told |= fresh
+    def __init__(self, run: str, region: str | None, folders: Mapping[Path, str | None]) -> None:
+        """`folders` as for `processes.find_marked`."""
+        self._run = run
+        self._region = region
+        self._folders = folders
+        self._found: set[ProcessId] = set()
+
+    def find(self) -> list[ProcessId]:
+        """Those that run now."""
+        self._found |= {
+            process.identity
+            for process in processes.find_marked(self._run, self._region, folders=self._folders)
+        }
+        self._found = {identity for identity in self._found if processes.is_running(identity)}
+        return sorted(self._found)
+
+    async def reap(self, grace_s: float = GRACE_S) -> None:
+        """Ends all of them. Raises `processes.StillRunningError`."""
+        await processes.end_all(self.find, grace_s)
+
+    async def kill(self) -> None:
+        """SIGKILL to all of them at once; returns when they are gone."""
+        while living := self.find():
+            for identity in living:
+                processes.signal(identity, signal.SIGKILL)
+            await asyncio.gather(*(processes.wait_gone(identity) for identity in living))
+
+    def signal(self, number: signal.Signals) -> None:
+        """The same signal to all of them, those that they start meanwhile included."""
+        told: set[ProcessId] = set()
+        while fresh := set(self.find()) - told:
+            for identity in fresh:
+                processes.signal(identity, number)
+            told |= fresh

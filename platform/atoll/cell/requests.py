@@ -64,13 +64,15 @@ class DrainRequest(_Parameters):
 
 class DeployRequest(_Parameters):
     rollback: bool = False
-    """To the last set that was healthy, instead of what the topology says."""
+    """Back to what ran before, instead of to what the topology says."""
 
 
 class Done(_Parameters):
     """It is done; ``detail`` says what there is to say of it."""
 
     detail: str = ""
+    changed: bool = False
+    """After ``deploy``, of a warden: whether the region runs something else now."""
 
 
 Model = TypeVar("Model", bound=BaseModel)

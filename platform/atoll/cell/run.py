@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 
-from atoll.cell import processes
 from atoll.cell.board import Board
 from atoll.cell.client import last
 from atoll.cell.gateway_view import GatewayViews
@@ -18,7 +17,7 @@ from atoll.cell.paths import RunPaths
 from atoll.cell.prepare import Plan
 from atoll.cell.processes import REGION_VARIABLE
 from atoll.cell.progress import Report
-from atoll.cell.reap import kill_region, reap_region, signal_region
+from atoll.cell.reap import Reaper, outputs
 from atoll.cell.requests import Done, Fault, FaultRequest
 from atoll.cell.secrets import read_secret
 from atoll.cell.specs import GATEWAY_STOP_S, gateway_ready
@@ -60,6 +59,9 @@ class Run:
             gateway_ready(plan.ports.entry_public, self.views),
             stop_grace_s=GATEWAY_STOP_S,
         )
+        folders = outputs(paths, plan.facts)
+        self._reaper = Reaper(plan.facts.run, None, folders)
+        self._reapers = {region: Reaper(plan.facts.run, region, folders) for region in plan.wardens}
         self.wardens = {region: self._warden(region) for region in plan.wardens}
         self.on_links_restart: Callable[[], Awaitable[None]] | None = None
         """Puts faults in force on links that have lost them by a restart."""
@@ -82,7 +84,7 @@ class Run:
                     waiting.cancel()
                 await self._end(hurry)
         finally:
-            await processes.end_all(self._left, grace_s=0.0)
+            await self._reaper.reap(grace_s=0.0)
             await self.views.close()
 
     async def ready(self) -> str:
@@ -97,17 +99,17 @@ class Run:
     async def kill(self, region: str) -> None:
         """A fault: SIGKILL to every process of a region; it stays down until healed."""
         self.wardens[region].kill()
-        await kill_region(self.plan.facts.run, region)
+        await self._reapers[region].kill()
         self._come_back_as_it_was(region)
 
     def freeze(self, region: str) -> None:
         """A fault: SIGSTOP to every process of a region, until healed."""
         self.wardens[region].freeze()
-        signal_region(self.plan.facts.run, region, signal.SIGSTOP)
+        self._reapers[region].signal(signal.SIGSTOP)
 
     async def heal(self, region: str) -> None:
         """Ends all faults on a region and on its processes. A killed region is being started when this returns."""
-        signal_region(self.plan.facts.run, region, signal.SIGCONT)
+        self._reapers[region].signal(signal.SIGCONT)
         self.wardens[region].heal()
         try:
             await self.ask(
@@ -120,7 +122,7 @@ class Run:
     async def kill_warden(self, region: str) -> None:
         """A fault: SIGKILL to the warden. Its region can't be without it, so what doesn't die with it is ended."""
         self.wardens[region].kill()
-        await reap_region(self.plan.facts.run, region)
+        await self._reapers[region].reap()
         self._come_back_as_it_was(region)
 
     async def _end(self, hurry: asyncio.Event) -> None:
@@ -132,7 +134,7 @@ class Run:
             log.warning("asked twice to end: killing what is left")
             for process in (self.entry, self.links, *self.wardens.values()):
                 process.kill()
-            await processes.end_all(self._left, grace_s=0.0)
+            await self._reaper.reap(grace_s=0.0)
             await orderly
 
     async def _end_in_order(self) -> None:
@@ -147,12 +149,9 @@ class Run:
     async def _end_region(self, region: str, warden: ManagedProcess) -> None:
         with self.board.step(f"{region} ends"):
             # A frozen region can't end itself.
-            signal_region(self.plan.facts.run, region, signal.SIGCONT)
+            self._reapers[region].signal(signal.SIGCONT)
             await warden.stop()
-            await reap_region(self.plan.facts.run, region, grace_s=1.0)
-
-    def _left(self) -> list[processes.ProcessId]:
-        return [process.identity for process in processes.find_marked(self.plan.facts.run)]
+            await self._reapers[region].reap(grace_s=1.0)
 
     async def _await_region(self, region: str) -> str:
         """Follows a region's start, through its warden's crashes; why it failed, or nothing."""
@@ -219,7 +218,7 @@ class Run:
 
         async def ended() -> None:
             """What a dead warden leaves (Ray, above all) goes before its successor comes."""
-            await reap_region(self.plan.facts.run, region)
+            await self._reapers[region].reap()
             self._come_back_as_it_was(region)
 
         spec = ProcessSpec(

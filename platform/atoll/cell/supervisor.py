@@ -25,7 +25,7 @@ from atoll.cell.reap import remove_ray_folders
 from atoll.cell.reaper import become_subreaper, reap_adopted
 from atoll.cell.run import Run
 from atoll.cell.secrets import SecretError
-from atoll.cell.watch import set_on_signals, set_when_gone
+from atoll.cell.watch import set_on_signals, set_when_gone, set_when_missing
 from atoll.clock import SystemClock
 from atoll.rpc import SocketPathError, serve_streaming
 from atoll.telemetry.logs import configure
@@ -49,7 +49,10 @@ async def supervise(paths: RunPaths, wish: Wish, owner: int | None, environment:
         log.info("run begins", extra={"run": plan.facts.run, "topology": plan.topology.name})
         run = Run(plan, paths, clock, Random())
         supervisor = Supervisor(run, clock, stop, ended)
-        tasks = [asyncio.create_task(reap_adopted())]
+        tasks = [
+            asyncio.create_task(reap_adopted()),
+            asyncio.create_task(set_when_missing(paths.facts, stop)),
+        ]
         if owner is not None:
             owner_id = processes.identify(owner)
             if owner_id is None:

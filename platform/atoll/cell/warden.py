@@ -77,7 +77,8 @@ class Warden:
 
     async def _deploy(self, request: DeployRequest) -> Document:
         try:
-            return Done(detail=await self._cell.deploy(rollback=request.rollback)).model_dump()
+            deployed = await self._cell.deploy(rollback=request.rollback)
+            return Done(detail=str(deployed), changed=deployed is not None and deployed.changed).model_dump()
         except DeployFailed as error:
             raise RpcError("deploy-failed", str(error)) from error
 

@@ -9,15 +9,15 @@ from atoll.cli.exits import Exit
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rollback", action="store_true", help="go back to the last set that was healthy")
+    parser.add_argument(
+        "--rollback",
+        action="store_true",
+        help="take the last deployment back, in the regions that it changed",
+    )
 
 
 def run(arguments: argparse.Namespace) -> Exit:
     rollback: bool = arguments.rollback
     running.operate(lambda supervisor, report: supervisor.deploy(report, rollback=rollback))
-    print(
-        "Every region is back at its last good set."
-        if rollback
-        else "Every region runs what the topology says."
-    )
+    print("The last deployment is taken back." if rollback else "Every region runs what the topology says.")
     return Exit.SUCCESS
