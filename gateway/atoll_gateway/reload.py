@@ -36,15 +36,19 @@ class TopologyFile:
         self._current = current
         self._accept = accept
         self._limit = limit
-        self._stamp = _stamp(path)
+        self._stamp = self._seen = _stamp(path)
         self._accepted = 0
         self._refused = 0
         self._error: str | None = None
 
     def poll(self) -> None:
-        """Looks once whether the file has changed, and takes it up or refuses it."""
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
+        """Looks once whether the file has changed, and takes it up or refuses it.
+
+        Not before two looks have found it the same: a file that is half written may make a sound topology too.
+        """
+        stamp, before = _stamp(self._path), self._seen
+        self._seen = stamp
+        if stamp == self._stamp or stamp != before:
             return
         self._stamp = stamp
         try:
