@@ -122,7 +122,16 @@ class Answers:
             ),
             services={service.name: self._service(service) for service in topology.services.values()},
             regions={
-                name: RegionHealthView(health.healthy, health.reason, health.draining, self._peers(name))
+                name: RegionHealthView(
+                    health.healthy,
+                    health.reason,
+                    health.draining,
+                    {
+                        service.name: gateway.board.replicas(service, name)
+                        for service in topology.services_in(name)
+                    },
+                    self._peers(name),
+                )
                 for name, health in gateway.board.health().items()
             },
         )

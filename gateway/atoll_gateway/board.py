@@ -106,6 +106,14 @@ class Board:
             for name in self._topology.regions
         ]
 
+    def replicas(self, service: Service, region: str) -> int | None:
+        """Ready replicas of a service in a region, as far as this gateway knows; None if it doesn't yet."""
+        if region not in service.regions:
+            return 0
+        return (
+            self._replicas.live(service.name) if region == self._region else self._reported(service, region)
+        )
+
     def _own(self, service: Service, rtt_ms: float) -> RegionView:
         assert self._region is not None
         return RegionView(
@@ -115,7 +123,7 @@ class Board:
             healthy=True,
             health_reason="own region",
             draining=self._draining(),
-            replicas=self._replicas.live(service.name) if self._region in service.regions else 0,
+            replicas=self.replicas(service, self._region),
         )
 
     def _other(self, service: Service, region: str, round_trips: Mapping[str, float]) -> RegionView:
@@ -127,7 +135,7 @@ class Board:
             healthy=health.healthy,
             health_reason=health.reason,
             draining=health.draining,
-            replicas=self._reported(service, region) if region in service.regions else 0,
+            replicas=self.replicas(service, region),
         )
 
     def _reported(self, service: Service, region: str) -> int | None:

@@ -40,6 +40,8 @@ class RegionHealthView:
     healthy: bool
     reason: str
     draining: bool
+    replicas: Mapping[str, int | None]
+    """Ready replicas of each service that is placed there; null if not known yet."""
     peers: Mapping[str, PeerView]
 
 

@@ -30,6 +30,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr + made.logs()
+        first = {place: made.ask("/catalog/search?q=dub", place).headers["atoll-region"] for place in REGIONS}
+        (made.folder / "first.json").write_text(json.dumps(first))
         (made.folder / "up.txt").write_text(done.stdout)
         yield made
 
@@ -42,6 +44,10 @@ def test_up_ends_with_a_table(run: Run) -> None:
         assert region["dashboard_url"] in printed
         assert all(gateway["public_url"] in printed for gateway in region["gateways"])
     assert re.search(r"[0-9.]+ [GM]iB", printed)
+
+
+def test_the_very_first_requests_go_where_they_should(run: Run) -> None:
+    assert json.loads((run.folder / "first.json").read_text()) == REGIONS
 
 
 @pytest.mark.parametrize(("place", "region"), REGIONS.items())

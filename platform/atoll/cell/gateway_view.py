@@ -1,7 +1,7 @@
 """What gateways say of themselves and of the regions, asked of their admin listener (``GET /-/regions``)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +28,7 @@ class RegionSeen:
     healthy: bool
     reason: str
     draining: bool = False
+    replicas: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

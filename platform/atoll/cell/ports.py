@@ -84,6 +84,12 @@ class PortPlan:
     links: tuple[LinkPort, ...]
     regions: Mapping[str, RegionPorts]
 
+    @property
+    def admins(self) -> tuple[Address, ...]:
+        """The admin listeners of the entry and of all gateways."""
+        gateways = (gateway for ports in self.regions.values() for gateway in ports.gateways)
+        return (self.entry_admin, *(gateway.admin for gateway in gateways))
+
     def links_of(self, source: str) -> tuple[LinkPort, ...]:
         return tuple(link for link in self.links if link.source == source)
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from random import Random
 
@@ -13,6 +13,7 @@ from atoll.cell.client import last
 from atoll.cell.gateway_view import GatewayViews
 from atoll.cell.links.control import LinksClient
 from atoll.cell.managed import ManagedProcess, ProcessSpec
+from atoll.cell.meeting import await_meeting
 from atoll.cell.paths import RunPaths
 from atoll.cell.prepare import Plan
 from atoll.cell.processes import REGION_VARIABLE
@@ -28,6 +29,8 @@ from atoll.rpc import Client, Document, RpcError
 WARDEN_START_S = 60.0
 WARDEN_STOP_S = 60.0
 """Gateways drain, then Serve, then Ray ends: about 10 s alone, more for several regions on two cores."""
+
+MEETING = "gateways meet"
 
 LOST = frozenset({"unavailable", "disconnected"})
 """Kinds of `RpcError` that say that the other process went away."""
@@ -79,6 +82,8 @@ class Run:
                 }
                 for process in (self.links, self.entry):
                     self._readiness[process.name] = tasks.create_task(self._await_process(process))
+                parts = tuple(self._readiness.values())
+                self._readiness["meeting"] = tasks.create_task(self._await_meeting(parts))
                 await stop.wait()
                 for waiting in self._readiness.values():
                     waiting.cancel()
@@ -91,6 +96,14 @@ class Run:
         """Returns when everything is ready, or something can't become so: then why, else nothing."""
         failures = await asyncio.gather(*self._readiness.values())
         return "\n".join(failure for failure in failures if failure)
+
+    async def _await_meeting(self, parts: Iterable[asyncio.Task[str]]) -> str:
+        if any(await asyncio.gather(*parts)):
+            return ""
+        with self.board.step(MEETING):
+            return await await_meeting(
+                self.plan.topology, self.plan.ports, self.views, lambda why: self.board.note(MEETING, why)
+            )
 
     async def ask(self, region: str, method: str, params: Document, report: Report) -> Document:
         """Calls a region's warden. Raises `RpcError`."""

@@ -24,11 +24,9 @@ _REGION: TypeAdapter[RegionStatus] = TypeAdapter(RegionStatus)
 async def run_status(run: Run, faults: Faults) -> RunStatus:
     """A snapshot. What doesn't answer is said to be down, frozen or killed; nothing here waits long for it."""
     names = list(run.wardens)
-    gateways = [gateway for ports in run.plan.ports.regions.values() for gateway in ports.gateways]
-    admins = [run.plan.ports.entry_admin, *(gateway.admin for gateway in gateways)]
     regions, views = await asyncio.gather(
         asyncio.gather(*(_region(run, faults, name) for name in names)),
-        asyncio.gather(*(run.views.view(admin) for admin in admins)),
+        asyncio.gather(*(run.views.view(admin) for admin in run.plan.ports.admins)),
     )
     present = [view for view in views if view is not None]
     supervisor = ProcessStatus(
