@@ -32,6 +32,9 @@ SERVE_END_S = 25.0
 STARTS_BEFORE_FAILURE = 3
 """A process that ended this often without ever having been ready won't become so by waiting."""
 
+RAY_STARTS_BEFORE_FAILURE = 2
+"""Each takes up to a minute and a half."""
+
 POLL_S = 0.5
 RAY = "Ray"
 SERVICES = "services"
@@ -81,8 +84,9 @@ class Cell:
             clock,
             random,
             self._provision,
-            lambda why: self.board.note(RAY, why),
+            self._ray_failed,
         )
+        self._ray_failures = 0
 
     @property
     def paths(self) -> RegionPaths:
@@ -216,6 +220,12 @@ class Cell:
         self._failure = ""
         self._failed.clear()
         return done
+
+    def _ray_failed(self, why: str) -> None:
+        self.board.note(RAY, why)
+        self._ray_failures += 1
+        if not self.is_ready and self._ray_failures >= RAY_STARTS_BEFORE_FAILURE:
+            self._fail(f"Ray does not start: {why}")
 
     def _heard(self, progress: DeployProgress) -> None:
         self.board.note(SERVICES, str(progress))

@@ -15,6 +15,7 @@ from atoll.cell.ports import PortPlan, plan_ports
 from atoll.cell.processes import REGION_VARIABLE, RUN_VARIABLE, ProcessId
 from atoll.cell.reap import reap_run
 from atoll.cell.secrets import ensure_secret
+from atoll.cell.space_check import check_space
 from atoll.cell.wiring import WardenConfig, entry_wiring, gateway_wiring, links_config, write_warden_config
 from atoll.clock import Clock
 from atoll.topology import Topology, load
@@ -58,13 +59,14 @@ async def prepare(
     """Makes a run ready to be started. The caller holds the folder's lock, so what an earlier run left is orphaned: it
     is reaped, and only then are the ports tried.
 
-    Raises `TopologyError`, `PortsError`, `PathTooLong`, `SecretError`, `StillRunningError`, `OSError`.
+    Raises `TopologyError`, `PortsError`, `PathTooLong`, `SecretError`, `StillRunningError`, `NoSpaceError`, `OSError`.
     """
     processes.require_linux()
     topology, ports = check(wish)
     regions = tuple(topology.regions)
     await reap_run(paths)
     check_free(ports, topology)
+    check_space(paths.root, len(regions))
     paths.prepare(regions)
     for secret in (paths.peer_token, paths.admin_token):
         ensure_secret(secret)

@@ -25,6 +25,7 @@ from atoll.cell.reap import remove_ray_folders
 from atoll.cell.reaper import become_subreaper, reap_adopted
 from atoll.cell.run import Run
 from atoll.cell.secrets import SecretError
+from atoll.cell.space_check import NoSpaceError
 from atoll.cell.watch import set_on_signals, set_when_gone, set_when_missing
 from atoll.clock import SystemClock
 from atoll.rpc import SocketPathError, serve_streaming
@@ -99,6 +100,7 @@ def main() -> int:
         PortsError,
         SecretError,
         SocketPathError,
+        NoSpaceError,
         StillRunningError,
         UnsupportedPlatformError,
         OSError,
@@ -108,7 +110,10 @@ def main() -> int:
 
 
 def _refuse(error: Exception, status: int) -> int:
-    log.error("the run ends: %s", error)
+    if (
+        logging.getLogger().hasHandlers()
+    ):  # else the run has not begun, and who started it reads standard error
+        log.error("the run ends: %s", error)
     print(error, file=sys.stderr)  # noqa: T201
     return status
 
