@@ -19,7 +19,7 @@ from atoll_gateway.edge import Edge
 from atoll_gateway.headers import write_head
 from atoll_gateway.peers import Peers
 from atoll_gateway.proxy import Proxy
-from atoll_gateway.reload import TopologyFile, load_part
+from atoll_gateway.reload import TopologyFile
 from atoll_gateway.replicas import Replicas
 from atoll_gateway.secret import Token
 from atoll_gateway.stack import build_stack
@@ -42,7 +42,10 @@ class Gateway:
         self, wiring: GatewayWiring, clock: Clock, chance: random.Random, access_log: TextIO | None
     ) -> None:
         """Raises `TopologyError`, `TokenError` or `CityFileError` if something that it stands on can't be used."""
-        topology = load_part(wiring.topology_file, wiring.regions)
+        self.topology_file = TopologyFile(
+            wiring.topology_file, wiring.state_dir / "topology.toml", limit=wiring.regions
+        )
+        topology = self.topology_file.current
         table = compile_table(topology)
         self.wiring = wiring
         self.clock = clock
@@ -69,7 +72,6 @@ class Gateway:
         self.stack.use(topology)
         self.proxy = Proxy(self.edge, self.stack, clock, self.metrics, self.access_log)
         self.proxy.use(topology, wiring.region)
-        self.topology_file = TopologyFile(wiring.topology_file, topology, self.use, limit=wiring.regions)
 
     def use(self, topology: Topology) -> None:
         """Takes up a changed topology. Requests under way finish by the old one."""
@@ -82,7 +84,7 @@ class Gateway:
 
     def poll(self) -> None:
         """Looks at what tells of itself only when asked: the topology file, the drain file, ejections that ended."""
-        self.topology_file.poll()
+        self.topology_file.poll(self.use)
         self.draining.poll()
         self.board.changed()
 
@@ -93,9 +95,7 @@ class Gateway:
         self.geo.close()
 
     def _changed(self) -> None:
-        # Parts tell of changes from their first moment on, before there is a board.
-        if hasattr(self, "board"):
-            self.board.changed()
+        self.board.changed()
 
     def _to_replica(self, address: Address) -> Upstream:
         return Upstream(address.host, address.port, settings=REPLICA_POOL, clock=self.clock)

@@ -5,10 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from atoll.topology import Topology, TopologyError, load
-from atoll.topology.reduce import first_regions
+from atoll.topology import Topology, TopologyError, load, parse, read
+from atoll.topology.wiring import write_private
 
 log = logging.getLogger("atoll.gateway.topology")
+
+
+class SuccessionError(Exception):
+    """A sound topology that can't follow the one in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +24,36 @@ class ReloadStatistics:
     error: str | None
 
 
-def load_part(path: Path, limit: int | None) -> Topology:
-    """Loads a topology file, or its first `limit` regions. Raises `TopologyError`."""
-    topology = load(path)
-    return topology if limit is None else first_regions(topology, limit)
-
-
 class TopologyFile:
-    """Watches one topology file by its identity, size and time of change; `poll` costs one `stat`."""
+    """Watches one topology file by its identity, size and time of change; `poll` costs one `stat`.
 
-    def __init__(
-        self, path: Path, current: Topology, accept: Callable[[Topology], None], *, limit: int | None = None
-    ) -> None:
+    What was taken up is kept beside the gateway's other state: one that starts anew after a bad edit then runs on what
+    the others run on.
+    """
+
+    def __init__(self, path: Path, kept: Path, *, limit: int | None = None) -> None:
+        """Reads the file, or what is kept if that can't be used. Raises `TopologyError` if neither makes a topology.
+
+        `limit` is how many of its regions are run; None means all.
+        """
         self._path = path
-        self._current = current
-        self._accept = accept
+        self._kept = kept
         self._limit = limit
         self._stamp = self._seen = _stamp(path)
         self._accepted = 0
         self._refused = 0
         self._error: str | None = None
+        before = self._load_kept()
+        try:
+            self.current = self._take(before)
+        except (TopologyError, SuccessionError) as error:
+            if before is None:
+                raise
+            self._refuse(error)
+            self.current = before
 
-    def poll(self) -> None:
-        """Looks once whether the file has changed, and takes it up or refuses it.
+    def poll(self, accept: Callable[[Topology], None]) -> None:
+        """Looks once whether the file has changed, and takes it up or refuses it. `accept` is given what differs.
 
         Not before two looks have found it the same: a file that is half written may make a sound topology too.
         """
@@ -52,43 +63,61 @@ class TopologyFile:
             return
         self._stamp = stamp
         try:
-            candidate = load_part(self._path, self._limit)
-            self._check_succession(candidate)
+            candidate = self._take(self.current)
         except (TopologyError, SuccessionError) as error:
-            self._refused += 1
-            self._error = str(error)
-            log.warning("topology refused", extra={"file": str(self._path), "reason": str(error)})
+            self._refuse(error)
             return
         self._error = None
-        if candidate.digest == self._current.digest:
+        if candidate.digest == self.current.digest:
             return
-        self._current = candidate
+        self.current = candidate
         self._accepted += 1
-        self._accept(candidate)
+        accept(candidate)
         log.info("topology taken up", extra={"revision": candidate.revision, "digest": candidate.digest[:12]})
-
-    def _check_succession(self, candidate: Topology) -> None:
-        current = self._current
-        if candidate.name != current.name:
-            raise SuccessionError(f"the file is now named {candidate.name!r}, this run is {current.name!r}")
-        if candidate.revision < current.revision:
-            raise SuccessionError(
-                f"revision {candidate.revision} is older than {current.revision}, which is in force; count it up"
-            )
-        if candidate.regions.keys() != current.regions.keys():
-            changed = ", ".join(sorted(candidate.regions.keys() ^ current.regions.keys()))
-            raise SuccessionError(
-                f"regions were added or removed ({changed}); a running gateway has no address for them: "
-                "`atoll down`, then `atoll up`"
-            )
 
     def statistics(self) -> ReloadStatistics:
         """A snapshot."""
         return ReloadStatistics(self._accepted, self._refused, self._error)
 
+    def _take(self, before: Topology | None) -> Topology:
+        text = read(self._path)
+        candidate = parse(text, self._path, regions=self._limit)
+        if before is not None:
+            _check_succession(before, candidate)
+        try:
+            write_private(self._kept, text.encode())
+        except OSError as error:  # serving is worth more than what a later restart may miss
+            log.warning("topology is not kept", extra={"file": str(self._kept), "reason": str(error)})
+        return candidate
 
-class SuccessionError(Exception):
-    """A sound topology that can't follow the one in force."""
+    def _load_kept(self) -> Topology | None:
+        if not self._kept.exists():
+            return None
+        try:
+            return load(self._kept, regions=self._limit)
+        except TopologyError as error:
+            log.warning("the kept topology is not usable", extra={"reason": str(error)})
+            return None
+
+    def _refuse(self, error: Exception) -> None:
+        self._refused += 1
+        self._error = str(error)
+        log.warning("topology refused", extra={"file": str(self._path), "reason": str(error)})
+
+
+def _check_succession(current: Topology, candidate: Topology) -> None:
+    if candidate.name != current.name:
+        raise SuccessionError(f"the file is now named {candidate.name!r}, this run is {current.name!r}")
+    if candidate.revision < current.revision:
+        raise SuccessionError(
+            f"revision {candidate.revision} is older than {current.revision}, which is in force; count it up"
+        )
+    if candidate.regions.keys() != current.regions.keys():
+        changed = ", ".join(sorted(candidate.regions.keys() ^ current.regions.keys()))
+        raise SuccessionError(
+            f"regions were added or removed ({changed}); a running gateway has no address for them: "
+            "`atoll down`, then `atoll up`"
+        )
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

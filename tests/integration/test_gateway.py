@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.integration.gateways import (
     until,
     world,
 )
+
+from atoll.clock import SystemClock
+from atoll.topology import TopologyError
+from atoll_gateway.gateway import Gateway
 
 
 @pytest.fixture
@@ -345,9 +350,21 @@ async def test_a_changed_topology_is_taken_up_and_a_bad_one_refused_without_losi
     assert statuses == {200}
 
 
+async def test_a_gateway_that_starts_anew_after_a_bad_edit_runs_on_what_was_in_force(three: World) -> None:
+    cell = three.cells["us-east"]
+    three.topology_file.write_text("half")
+    restarted = Gateway(cell.wiring, SystemClock(), random.Random(0), None)
+    assert restarted.topology.digest == cell.gateway.topology.digest
+    assert "not TOML" in str(restarted.topology_file.statistics().error)
+    restarted.close()
+    (cell.wiring.state_dir / "topology.toml").unlink()
+    with pytest.raises(TopologyError, match="not TOML"):
+        Gateway(cell.wiring, SystemClock(), random.Random(0), None)
+
+
 async def test_where_topologies_differ_residency_takes_the_stricter(three: World) -> None:
     """The receiving gateway checks its own topology, whatever the sender believed."""
-    three.cells["us-east"].gateway.topology_file.poll = lambda: None  # type: ignore[method-assign]
+    three.cells["us-east"].gateway.topology_file.poll = lambda accept: None  # type: ignore[method-assign]
     text = three.topology_file.read_text().replace("revision = 1", "revision = 2")
     three.topology_file.write_text(
         text.replace('residency = ["eu"]\n[services.echo-eu-strict]', "[services.echo-eu-strict]")

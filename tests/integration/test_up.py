@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from os import kill
+from typing import Any
 
 import pytest
 from tests.integration.regions import PLACES, Run, checkout
@@ -147,6 +148,27 @@ def test_a_killed_dashboard_changes_nothing_for_requests(run: Run) -> None:
     }
 
 
+def test_a_bad_edit_changes_nothing_not_even_for_what_starts_anew(run: Run) -> None:
+    topology = run.folder / "infra" / "topologies" / "local.toml"
+    good = topology.read_text()
+    topology.write_text(good[:900])
+
+    def errors() -> list[str | None]:
+        regions = run.status()["regions"].values()
+        return [gateway["topology_error"] for region in regions for gateway in region["gateways"]]
+
+    run.until(lambda: all(errors()), 10, "every gateway says that it refuses the file")
+    kill(_process(run, "us-east", "gateway-1")["pid"], signal.SIGKILL)
+    run.until(
+        lambda: _process(run, "us-east", "gateway-1")["restarts"] == 1 and all(errors()), 20, "it is back"
+    )
+    run.until(
+        lambda: run.ask("/catalog/search?q=dub", "us").headers["atoll-region"] == "us-east", 10, "it serves"
+    )
+    topology.write_text(good)
+    run.until(lambda: not any(errors()), 10, "the good file is taken up")
+
+
 def test_draining_a_region_moves_its_traffic(run: Run) -> None:
     run.must("drain", "eu-west")
     assert run.ask("/catalog/search?q=dub", "ie").headers["atoll-region"] == "us-east"
@@ -267,6 +289,12 @@ def _up_in_front(run: Run) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+    )
+
+
+def _process(run: Run, region: str, name: str) -> Any:
+    return next(
+        process for process in run.status()["regions"][region]["processes"] if process["name"] == name
     )
 
 

@@ -114,6 +114,11 @@ class RunPaths:
         return self.root / "run.json"
 
     @property
+    def topology(self) -> Path:
+        """The topology as the run began with it, for a warden that starts anew after a bad edit of the file."""
+        return self.root / "topology.toml"
+
+    @property
     def rollout(self) -> Path:
         """What the last deployment changed, so that it can be taken back."""
         return self.root / "rollout.json"

@@ -1,6 +1,7 @@
 """What is done before anything of a run is started: check everything, reap leftovers, write secrets and wiring."""
 
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,8 +19,8 @@ from atoll.cell.secrets import ensure_secret
 from atoll.cell.space_check import check_space
 from atoll.cell.wiring import WardenConfig, entry_wiring, gateway_wiring, links_config, write_warden_config
 from atoll.clock import Clock
-from atoll.topology import Topology, load
-from atoll.topology.wiring import write_gateway_wiring
+from atoll.topology import Topology, load, read
+from atoll.topology.wiring import write_gateway_wiring, write_private
 
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
 """What processes get of the supervisor's environment; anything else could change what Ray or Python do."""
@@ -67,7 +68,9 @@ async def prepare(
     await reap_run(paths)
     check_free(ports, topology)
     check_space(paths.root, len(regions))
+    _forget(paths, topology)
     paths.prepare(regions)
+    write_private(paths.topology, read(wish.topology_file).encode())
     for secret in (paths.peer_token, paths.admin_token):
         ensure_secret(secret)
     for name in regions:
@@ -92,6 +95,14 @@ async def prepare(
         paths.region(name).drain.unlink(missing_ok=True)
         write_warden_config(paths.region(name).warden_config, config)
     return Plan(topology, wish.topology_file, ports, facts, kept, wardens)
+
+
+def _forget(paths: RunPaths, topology: Topology) -> None:
+    """What gateways of an earlier run kept says nothing about this one."""
+    shutil.rmtree(paths.entry_state, ignore_errors=True)
+    for name, region in topology.regions.items():
+        for number in range(1, region.gateways + 1):
+            shutil.rmtree(paths.region(name).gateway_state(number), ignore_errors=True)
 
 
 def _warden(

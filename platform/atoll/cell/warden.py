@@ -17,6 +17,7 @@ from atoll.agent.config import read_agent_config
 from atoll.agent.observe import Observer
 from atoll.cell.cell import Cell, DeployFailed, NoSuchProcess
 from atoll.cell.forward import forward
+from atoll.cell.paths import RunPaths
 from atoll.cell.reaper import become_subreaper, reap_adopted
 from atoll.cell.region_status import region_status
 from atoll.cell.requests import DeployRequest, Done, Fault, FaultRequest, read
@@ -94,12 +95,21 @@ class Warden:
             raise RpcError("no-such-process", str(error)) from error
 
 
+def _load(config: WardenConfig) -> Topology:
+    """The topology as it is now, or, after a bad edit, as the run began with it. Raises `TopologyError`."""
+    try:
+        return load(config.topology_file, regions=config.regions)
+    except TopologyError as error:
+        log.warning("the topology can't be used, so what the run began with is: %s", error)
+        return load(RunPaths(config.root).topology, regions=config.regions)
+
+
 async def run(config: WardenConfig) -> None:
     """Runs the region until it is told to stop. Raises what `main` turns into an exit status."""
     become_subreaper()
     stop = asyncio.Event()
     set_on_signals(stop)
-    topology = load(config.topology_file, regions=config.regions)
+    topology = _load(config)
     cell = Cell(config, topology, SystemClock(), Random())
     warden = Warden(config, topology, cell, stop)
     reaper = asyncio.create_task(reap_adopted())

@@ -4,7 +4,7 @@
 >>> topology = load(Path("infra/topologies/local.toml"))
 """
 
-from atoll.topology.load import load, parse
+from atoll.topology.load import load, parse, read
 from atoll.topology.model import (
     GatewayPolicy,
     Geo,
@@ -44,4 +44,5 @@ __all__ = [
     "first_regions",
     "load",
     "parse",
+    "read",
 ]

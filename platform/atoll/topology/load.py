@@ -37,19 +37,27 @@ def load(path: Path, *, regions: int | None = None) -> Topology:
     Raises `TopologyError` with every problem found, if the file can't be read, isn't TOML, has an unknown key or a
     value out of range, or contradicts itself. Nothing is returned half checked.
     """
+    return parse(read(path), path, regions=regions)
+
+
+def read(path: Path) -> str:
+    """The text of a topology file, unchecked. Raises `TopologyError` if it can't be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "is not UTF-8 text"
         raise TopologyError(
             path, [Problem("(file)", "unreadable", f"{reason}; give the path of a TOML file")]
         ) from error
-    topology = parse(text, path)
+
+
+def parse(text: str, path: Path = Path("topology.toml"), *, regions: int | None = None) -> Topology:
+    """As `load`, for a text that has been read; `path` appears in messages only."""
+    topology = _parse(text, path)
     return topology if regions is None else first_regions(topology, regions)
 
 
-def parse(text: str, path: Path = Path("topology.toml")) -> Topology:
-    """As `load`, for a text that has been read; `path` appears in messages only."""
+def _parse(text: str, path: Path) -> Topology:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
