@@ -11,7 +11,7 @@ from atoll.routing.residency import allowed_zones
 from atoll.telemetry.trace import Ids, accept_request_id, parse_traceparent
 from atoll.topology import Service
 from atoll_gateway import problems
-from atoll_gateway.body import HeldBody, read_body
+from atoll_gateway.body import BodyTooLarge, HeldBody, read_body
 from atoll_gateway.headers import DROPPED_FROM_REQUESTS, end_to_end
 from atoll_gateway.http.connection import Connection
 from atoll_gateway.http.exchange import Receive, Scope
@@ -80,7 +80,10 @@ class Edge:
         deadline = Deadline(self._clock, _timeout(fields, service, forwarded))
         length = fields.get(b"content-length")
         declared = int(length) if length is not None else (None if b"transfer-encoding" in fields else 0)
-        body = await read_body(receive, declared)
+        try:
+            body = await read_body(receive, declared, service.max_body_bytes)
+        except BodyTooLarge as error:
+            raise Rejected(problems.body_too_large(service.name, service.max_body_bytes)) from error
         query = scope["query_string"]
         trace = parse_traceparent(fields[b"traceparent"]) if b"traceparent" in fields else None
         return Request(

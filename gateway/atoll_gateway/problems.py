@@ -19,6 +19,13 @@ def bad_header(name: str, reason: str) -> Problem:
     return Problem(400, "bad-header", "A header is wrong", f"{name}: {reason}.")
 
 
+def body_too_large(service: str, limit: int) -> Problem:
+    """413: the body is longer than the service takes."""
+    return Problem(
+        413, "body-too-large", "The request body is too large", f"{service} takes at most {limit} bytes."
+    )
+
+
 def no_zone(service: str, country: str | None) -> Problem:
     """503: residency leaves no zone."""
     where = f" for clients in {country}" if country else ""

@@ -12,6 +12,7 @@ from atoll.telemetry.metrics import GatewayMetrics
 from atoll.topology import Topology
 from atoll_gateway import problems
 from atoll_gateway.answering import send_problem
+from atoll_gateway.body import BodyTooLarge
 from atoll_gateway.edge import Edge, Rejected
 from atoll_gateway.http.connection import EXTENSION, Connection
 from atoll_gateway.http.exchange import ClientGone, CutResponse, Receive, Scope, Send
@@ -107,6 +108,10 @@ class Proxy:
         except TimeoutError:
             stage = request.attempts[-1].region if request.attempts else "the first attempt"
             problem = problems.too_slow(stage, request.service.timeout_s)
+            self._metrics.problem(problem.type)
+            return _problem_response(problem, request, None, refused=False)
+        except BodyTooLarge:
+            problem = problems.body_too_large(request.service.name, request.service.max_body_bytes)
             self._metrics.problem(problem.type)
             return _problem_response(problem, request, None, refused=False)
         except Failed as failed:

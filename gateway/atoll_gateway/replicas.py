@@ -95,7 +95,7 @@ class Replicas:
     def pick(self, service: str, avoid: frozenset[Address] = frozenset()) -> Replica | None:
         """The less busy of two replicas drawn at random (Mitzenmacher, "The Power of Two Choices", 2001)."""
         if not self._known:
-            return self._proxy
+            return self._proxy if self._proxy is None or self._proxy.address not in avoid else None
         group = self._groups.get(service)
         if group is None:
             return None
@@ -105,9 +105,9 @@ class Replicas:
             for address, replica in group.replicas.items()
             if replica.ejected_until <= now and address not in avoid
         ]
-        if len(live) <= 2:
-            return min(live, key=lambda replica: replica.in_flight, default=None)
-        one, other = self._chance.sample(live, 2)
+        if len(live) <= 1:
+            return live[0] if live else None
+        one, other = self._chance.sample(live, 2)  # in random order, so equals take turns
         return one if one.in_flight <= other.in_flight else other
 
     def begin(self, service: str, replica: Replica) -> None:

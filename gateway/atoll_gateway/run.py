@@ -33,6 +33,9 @@ LAME_DUCK_S = 1.5
 DRAIN_S = 20.0
 """How long requests under way may take when the gateway ends."""
 
+PUBLIC_LIMITS = Limits(body_bytes=None)
+"""How long a body may be is the service's to say; the edge sees to it."""
+
 PEER_LIMITS = Limits(header_bytes=32 * 1024, body_bytes=None, header_timeout_s=60.0, keep_alive_s=75.0)
 """Peers have checked the client's request already, and add headers of their own."""
 
@@ -87,9 +90,8 @@ async def serving(gateway: Gateway, clock: Clock, chance: random.Random) -> Asyn
 
 async def _listen(gateway: Gateway, answers: Answers, clock: Clock) -> list[HttpServer]:
     wiring = gateway.wiring
-    largest = max((service.max_body_bytes for service in gateway.topology.services.values()), default=0)
     listeners: list[tuple[Address, Application, Limits]] = [
-        (wiring.public, Public(public_app(answers), gateway.proxy), Limits(body_bytes=largest)),
+        (wiring.public, Public(public_app(answers), gateway.proxy), PUBLIC_LIMITS),
         (wiring.admin, Admin(gateway.admin_token, admin_app(answers)), Limits()),
     ]
     if wiring.peer is not None:

@@ -6,6 +6,7 @@ What needs Ray is tested in `test_regions.py`; everything about a gateway that d
 import asyncio
 import contextlib
 import io
+import itertools
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -64,6 +65,7 @@ rtt_ms = 232
 route_prefix = "/echo"
 import_path = "tests.echo:app"
 timeout = "3s"
+max_body = "400KiB"
 [services.echo-eu]
 route_prefix = "/echo-eu"
 import_path = "tests.echo:app"
@@ -81,13 +83,18 @@ silence = "600ms"
 TOKEN = "a-token-for-tests-only"
 
 
+_CANDIDATES = itertools.cycle(range(10_000, 19_000))
+"""Below the range that outgoing connections take their ports from; in turn, so that none is given out twice."""
+next(itertools.islice(_CANDIDATES, random.SystemRandom().randrange(9_000), None))
+
+
 def free_port() -> int:
-    """A port that nobody listens on, from below the range that outgoing connections take theirs from."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 19_000)
+    """A port that nobody listens on, and that this function has not given out lately."""
+    for port in _CANDIDATES:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("candidates never end")
 
 
 @dataclass(slots=True)

@@ -702,6 +702,28 @@ async def test_a_client_that_does_not_read_stops_the_application() -> None:
         assert body == total * 65536
 
 
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_large_body_that_came_at_once_does_not_silence_its_connection(reads: bool) -> None:
+    """It stops the reading, having come whole; the next request on the connection is read all the same."""
+    held = asyncio.Event()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await held.wait()
+        body = await whole_body(receive) if reads else b""
+        await reply(send, str(len(body)).encode())
+
+    size = 100_000
+    async with serving(late) as server, client(server) as connection:
+        for path in ("/first", "/second"):
+            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode()
+            await connection.send(head + b"x" * size)
+            await asyncio.sleep(0.1)  # until it has all come; were it shorter, the test would only be weaker
+            held.set()
+            async with asyncio.timeout(5):
+                assert (await connection.response())[2] == (str(size).encode() if reads else b"0")
+            held.clear()
+
+
 async def test_both_directions_stream_at_once() -> None:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

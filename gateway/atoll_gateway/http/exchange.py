@@ -167,10 +167,8 @@ class Exchange:
                 body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
                 chunks.clear()
                 self.buffered = 0
-                if self.body_complete:
-                    self._told_end = True
-                else:
-                    self.wire.want_body()
+                self._told_end = self.body_complete
+                self.wire.want_body()
                 return {"type": "http.request", "body": body, "more_body": not self._told_end}
             else:
                 await self._wait()

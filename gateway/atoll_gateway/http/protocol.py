@@ -359,7 +359,9 @@ class HttpProtocol(asyncio.Protocol):
             self._begin(following)
             if not self._queue:
                 self._resume()
-        elif self._reading == _NOTHING:
+            return
+        self._resume()  # a body that nobody read may have stopped the reading
+        if self._reading == _NOTHING:
             self.deadline = self._server.keep_alive_by
 
     def failed(self, exchange: Exchange, problem: Problem) -> None:
