@@ -107,7 +107,7 @@ class Proxy:
                 return await self._stack(request)
         except TimeoutError:
             stage = request.attempts[-1].region if request.attempts else "the first attempt"
-            problem = problems.too_slow(stage, request.service.timeout_s)
+            problem = problems.too_slow(stage, request.deadline.seconds)
             self._metrics.problem(problem.type)
             return _problem_response(problem, request, None, refused=False)
         except BodyTooLarge:

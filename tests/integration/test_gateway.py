@@ -285,6 +285,13 @@ async def test_errors_are_problem_documents(
     assert document["title"] and document["detail"]
 
 
+async def test_a_deadline_that_passed_says_what_it_was_and_where_it_went(three: World) -> None:
+    async with client() as http:
+        response = await http.get(f"{three.url('us-east')}/echo/hold", headers={"Atoll-Timeout": "200ms"})
+    assert "within 0.2 s" in response.json()["detail"]
+    assert "us-east" in response.json()["detail"]
+
+
 async def test_bodies_stream_both_ways(three: World) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(40):

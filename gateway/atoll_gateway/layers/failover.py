@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from atoll.resilience.backoff import Backoff
 from atoll.resilience.replay import replay
 from atoll_gateway import problems
 from atoll_gateway.message import Failed, Request, Response
@@ -19,8 +18,8 @@ RETRIED_STATUSES = frozenset({502, 503, 504})
 ROUNDS = 2
 """Every region is tried once, and if attempts are left, once more: a region with one broken gateway may have others."""
 
-PAUSE_BASE_S = 0.05
-PAUSE_CAP_S = 0.5
+PAUSE_S = 0.05
+"""The longest pause before the second round, drawn with full jitter."""
 
 Region = Callable[[Request, str], Awaitable[Response]]
 
@@ -38,13 +37,13 @@ class Failover:
         regions = ranking.regions if ranking is not None else (self._own or "",)
         rounds = 1 if request.forwarded else ROUNDS
         limit = request.service.max_attempts
-        pauses: Backoff | None = None
         failure: Failed | None = None
         answer: Response | None = None
         for turn in range(rounds):
             if turn:
-                pauses = pauses or Backoff(PAUSE_BASE_S, PAUSE_CAP_S, self._chance)
-                await asyncio.sleep(pauses.next_s())
+                if request.attempts_made >= limit:
+                    break
+                await asyncio.sleep(self._chance.uniform(0.0, PAUSE_S))
             for region in regions:
                 if request.attempts_made >= limit and (failure or answer):
                     break

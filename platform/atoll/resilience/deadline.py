@@ -13,10 +13,12 @@ _MOST_DIGITS = 12
 class Deadline:
     """A moment on this process's clock. Between processes only what is left of it travels: clocks differ."""
 
-    __slots__ = ("_at", "_clock")
+    __slots__ = ("_at", "_clock", "seconds")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         """A deadline `seconds` from now."""
+        self.seconds = seconds
+        """What it was at the beginning."""
         self._clock = clock
         self._at = clock.monotonic() + seconds
 
