@@ -149,6 +149,7 @@ class Answer:
     path: str
     status: int
     region: str
+    attempts: int
     seconds: float
     detail: str
 
@@ -186,15 +187,17 @@ class Load:
         self._stop.set()
 
     async def _ask(self, http: httpx.AsyncClient, due: float, place: str, path: str) -> None:
-        status, region, detail = 0, "", ""
+        status, region, attempts, detail = 0, "", 0, ""
         try:
             response = await http.get(self.entry + path, headers={"X-Forwarded-For": PLACES[place]})
             status, region = response.status_code, response.headers.get("atoll-region", "")
+            attempts = int(response.headers.get("atoll-attempts", 0))
             if status != 200:
                 detail = response.text[:400]
         except httpx.HTTPError as error:
             detail = repr(error)
-        self.answers.append(Answer(due, place, path, status, region, time.monotonic() - due, detail))
+        seconds = time.monotonic() - due
+        self.answers.append(Answer(due, place, path, status, region, attempts, seconds, detail))
 
     def failed(self) -> list[Answer]:
         return [answer for answer in self.answers if answer.status != 200]
