@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from atoll_gateway.headers import DROPPED_FROM_RESPONSES, end_to_end
 from atoll_gateway.message import Response
-from atoll_gateway.upstream import UpstreamResponse
+from atoll_gateway.upstream_connection import UpstreamResponse
 
 HELD_BYTES = 64 * 1024
 

@@ -18,7 +18,8 @@ from atoll.topology import HealthPolicy
 from atoll.topology.wiring import PeerGateway
 from atoll_gateway.headers import write_head
 from atoll_gateway.peer_report import PEER_REPORT, PeerReport
-from atoll_gateway.upstream import Abandoned, ConnectRefused, Upstream, UpstreamError
+from atoll_gateway.upstream import Upstream
+from atoll_gateway.upstream_errors import Abandoned, ConnectRefused, UpstreamError
 
 log = logging.getLogger("atoll.gateway.peers")
 

@@ -18,7 +18,7 @@ from atoll_gateway.http.connection import EXTENSION, Connection
 from atoll_gateway.http.exchange import ClientGone, CutResponse, Receive, Scope, Send
 from atoll_gateway.http.problem import CONTENT_TYPE, Problem
 from atoll_gateway.message import Failed, Headers, Layer, Request, Response
-from atoll_gateway.upstream import UpstreamError
+from atoll_gateway.upstream_errors import UpstreamError
 
 CLIENT_CLOSED_REQUEST = 499
 """In logs and metrics only: nobody is there to be answered (nginx's convention)."""

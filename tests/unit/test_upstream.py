@@ -9,20 +9,18 @@ import pytest
 import uvloop
 
 from atoll.clock import ManualClock
-from atoll_gateway.upstream import (
+from atoll_gateway.upstream import PoolSettings, Upstream
+from atoll_gateway.upstream_connection import UpstreamConnection, UpstreamResponse
+from atoll_gateway.upstream_errors import (
     Abandoned,
     ConnectRefused,
     ConnectTimedOut,
     GreetingRefused,
-    PoolSettings,
     ProtocolError,
     RequestNotSent,
     ResponseLost,
     Truncated,
-    Upstream,
     UpstreamError,
-    UpstreamResponse,
-    _Link,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
@@ -654,11 +652,11 @@ async def test_what_is_given_up_is_closed_and_never_used_again(when: str) -> Non
         assert await (await upstream.send(HEAD, None, method="GET")).read() == b"ok"
 
 
-async def held_request(upstream: Upstream) -> tuple["asyncio.Task[UpstreamResponse]", _Link]:
+async def held_request(upstream: Upstream) -> tuple["asyncio.Task[UpstreamResponse]", UpstreamConnection]:
     """A request that is under way, and its connection."""
     sending = asyncio.create_task(upstream.send(HEAD, None, method="GET"))
     await until(lambda: upstream.statistics().requests == 1)
-    (link,) = upstream._links
+    (link,) = upstream._connections
     return sending, link
 
 

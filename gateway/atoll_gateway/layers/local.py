@@ -7,7 +7,7 @@ from atoll_gateway.message import Failed, Request, Response
 from atoll_gateway.replicas import Replica, Replicas
 from atoll_gateway.request_head import RequestHead
 from atoll_gateway.serve_refusal import ServeRefusal, serve_refusal
-from atoll_gateway.upstream import ConnectFailed, UpstreamError
+from atoll_gateway.upstream_errors import ConnectFailed, UpstreamError
 
 
 class Local:

@@ -6,7 +6,7 @@ from atoll_gateway.headers import first
 from atoll_gateway.message import Failed, Request, Response
 from atoll_gateway.peers import Peer, Peers
 from atoll_gateway.request_head import RequestHead
-from atoll_gateway.upstream import ConnectFailed, ConnectRefused, UpstreamError
+from atoll_gateway.upstream_errors import ConnectFailed, ConnectRefused, UpstreamError
 
 
 class Remote:
