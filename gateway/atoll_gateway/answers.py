@@ -92,6 +92,8 @@ class Answers:
             metrics.peer(peer.region, name, healthy=peer.healthy, transitions=peer.transitions)
         for service, group in gateway.replicas.statistics().items():
             metrics.replicas(service, group.known)
+            metrics.replica_ejections(service, group.ejections)
+        metrics.topology_refusals(gateway.topology_file.statistics().refused)
         metrics.draining(bool(gateway.draining))
         metrics.access_log_dropped(gateway.access_log.statistics().dropped)
         return metrics.exposition(), CONTENT_TYPE

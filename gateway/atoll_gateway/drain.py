@@ -16,11 +16,6 @@ class DrainFlag:
     def __bool__(self) -> bool:
         return self._set or self._leaving
 
-    @property
-    def leaving(self) -> bool:
-        """Whether this process is about to end."""
-        return self._leaving
-
     def leave(self) -> None:
         """This gateway is about to end: peers are told to send nothing new."""
         self._leaving = True

@@ -139,6 +139,3 @@ NOT_AN_OPERATOR = Problem(
     "Not a known operator",
     "Show the token in .atoll/secrets/admin-token, as bearer token or password.",
 )
-NOT_FOUND = Problem(
-    404, "not-found", "No such page", "The control surface under /-/ has no such path; see /-/docs."
-)

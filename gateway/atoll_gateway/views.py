@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
@@ -66,6 +64,3 @@ class RegionsDocument:
     services: Mapping[str, ServiceView]
     regions: Mapping[str, RegionHealthView]
     schema: str = "atoll.regions/1"
-
-
-REGIONS = TypeAdapter(RegionsDocument)

@@ -24,6 +24,7 @@ from tests.integration.gateways import (
 
 from atoll.clock import SystemClock
 from atoll.topology import TopologyError
+from atoll_gateway.answers import Answers
 from atoll_gateway.gateway import Gateway
 
 
@@ -173,7 +174,8 @@ async def test_a_dead_replica_is_ejected_and_its_sibling_serves(tmp_path: Path) 
         await cell.replicas[0].stop()
         answers = [await http.get(f"{made.url('eu-west')}/echo/x") for _ in range(20)]
         assert {(answer.status_code, answer.text) for answer in answers} == {(200, "eu-west")}
-        assert cell.gateway.replicas.statistics()["echo"].ejections >= 1
+        metrics = Answers(cell.gateway).exposition()[0].decode()
+        assert re.search(r'atoll_replica_ejections_total\{service="echo"\} [1-9]', metrics)
         await cell.replicas[0].start()
         await until(lambda: cell.gateway.replicas.live("echo") == 2)
         before = len(cell.replicas[0].seen)
@@ -364,6 +366,7 @@ async def test_a_changed_topology_is_taken_up_and_a_bad_one_refused_without_losi
         three.topology_file.write_text(text[: len(text) // 2])
         await until(lambda: all(gateway.topology_file.statistics().error for gateway in gateways))
         assert all(gateway.topology.revision == 1 for gateway in gateways)
+        assert 'loads_total{outcome="refused"} 1.0' in Answers(three.entry).exposition()[0].decode()
         older = text.replace("revision = 1", "revision = 2").replace(
             '[services.echo]\nroute_prefix = "/echo"',
             '[services.echo]\nresidency = ["us"]\nroute_prefix = "/echo"',

@@ -95,11 +95,11 @@ def test_what_else_a_gateway_tells(metrics: GatewayMetrics) -> None:
     metrics.peer("us-east", "us-east/gateway-1", healthy=True, transitions=1)
     metrics.peer("us-east", "us-east/gateway-1", healthy=False, transitions=2)
     metrics.replicas("quote", 3)
-    metrics.replica_ejected("quote")
+    metrics.replica_ejections("quote", 1)
     metrics.problem("no-region")
     metrics.problem("no-region")
     metrics.topology_taken(4)
-    metrics.topology_refused()
+    metrics.topology_refusals(1)
     metrics.draining(draining=True)
     metrics.access_log_dropped(7)
     metrics.service("quote").truncated += 1

@@ -202,8 +202,9 @@ class GatewayMetrics:
         """How many replicas of its own region this gateway knows."""
         self._replicas.set(count, service)
 
-    def replica_ejected(self, service: str) -> None:
-        self._ejections.add(service)
+    def replica_ejections(self, service: str, count: int) -> None:
+        """How often replicas of a service have been ejected so far."""
+        self._ejections.set(count, service)
 
     def problem(self, type_: str) -> None:
         """This gateway answered with a problem of its own; `type_` as in `Problem.type`."""
@@ -217,9 +218,9 @@ class GatewayMetrics:
         self._revision.set(revision)
         self._loads.add("taken")
 
-    def topology_refused(self) -> None:
-        """A changed topology file was refused and the old one kept."""
-        self._loads.add("refused")
+    def topology_refusals(self, count: int) -> None:
+        """How often a changed topology file has been refused so far, and the old one kept."""
+        self._loads.set(count, "refused")
 
     def access_log_dropped(self, lines: int) -> None:
         """How many lines the access log has dropped so far."""
