@@ -6,10 +6,11 @@ What peers say of a request counts on a trusted peer connection alone; everybody
 from atoll.clock import Clock
 from atoll.geo.geoip import GeoIp
 from atoll.geo.place import UNKNOWN, Place
+from atoll.resilience.criticality import CRITICALITIES, Criticality
 from atoll.resilience.deadline import Deadline, parse_deadline_ms, parse_timeout
 from atoll.routing.residency import allowed_zones
 from atoll.telemetry.trace import Ids, accept_request_id, parse_traceparent
-from atoll.topology import Service
+from atoll.topology import Idempotency, Service
 from atoll_gateway import problems
 from atoll_gateway.body import BodyTooLarge, HeldBody, read_body
 from atoll_gateway.headers import DROPPED_FROM_REQUESTS, end_to_end
@@ -22,8 +23,6 @@ from atoll_gateway.table import Table
 
 DROPPED_WITHOUT_TRACE = DROPPED_FROM_REQUESTS | {b"tracestate"}
 """A trace state without a sound trace belongs to nothing (W3C Trace Context, section 3.3)."""
-
-CRITICALITIES = frozenset({b"critical", b"default", b"sheddable"})
 
 
 class Rejected(Exception):
@@ -76,7 +75,6 @@ class Edge:
         zones = self._allowed(service, place.country)
         if forwarded:
             zones &= _zones_of(fields.get(b"atoll-zones", b""))
-        _check_criticality(fields.get(b"atoll-criticality"))
         deadline = Deadline(self._clock, _timeout(fields, service, forwarded))
         length = fields.get(b"content-length")
         declared = int(length) if length is not None else (None if b"transfer-encoding" in fields else 0)
@@ -103,6 +101,8 @@ class Edge:
             deadline=deadline,
             forwarded=forwarded,
             explain=connection.trusted and b"atoll-explain" in fields,
+            criticality=_criticality(fields.get(b"atoll-criticality")),
+            key=None if service.idempotency is Idempotency.OFF else fields.get(b"idempotency-key"),
         )
 
     def locate(self, peer: str, headers: dict[bytes, bytes]) -> tuple[str, Place]:
@@ -146,9 +146,13 @@ def _zones_of(value: bytes) -> frozenset[str]:
     return frozenset(value.decode("latin-1").split(","))
 
 
-def _check_criticality(value: bytes | None) -> None:
-    if value is not None and value not in CRITICALITIES:
+def _criticality(value: bytes | None) -> Criticality:
+    if value is None:
+        return Criticality.DEFAULT
+    criticality = CRITICALITIES.get(value)
+    if criticality is None:
         raise Rejected(problems.bad_header("Atoll-Criticality", "use critical, default or sheddable"))
+    return criticality
 
 
 def _timeout(fields: dict[bytes, bytes], service: Service, forwarded: bool) -> float:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from atoll.geo.place import Place
+from atoll.resilience.criticality import Criticality
 from atoll.resilience.deadline import Deadline
+from atoll.resilience.replay import IDEMPOTENT_METHODS
 from atoll.routing.rank import Ranking
 from atoll.telemetry.trace import TraceContext
-from atoll.topology import Service
+from atoll.topology import Idempotency, Service
 from atoll_gateway.http.problem import Problem
 
 Headers = list[tuple[bytes, bytes]]
@@ -61,10 +63,23 @@ class Request:
     forwarded: bool
     """Whether another gateway owns this request's attempts; it is then served from the own region or not at all."""
     explain: bool = False
+    criticality: Criticality = Criticality.DEFAULT
+    key: bytes | None = None
+    """The ``Idempotency-Key``, unless its service switched keys off."""
     ranking: Ranking | None = None
     attempts_made: int = 0
     """Request heads sent so far, over all hops."""
     attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def replay_safe(self) -> bool:
+        """Whether doing it twice is the same as doing it once: by its method, or by its key."""
+        return self.method in IDEMPOTENT_METHODS or self.keyed
+
+    @property
+    def keyed(self) -> bool:
+        """Whether its service commits the request's key together with its effect."""
+        return self.key is not None and self.service.idempotency is Idempotency.SERVICE
 
 
 @dataclass(slots=True)

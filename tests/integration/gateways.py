@@ -199,10 +199,10 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, replicas: int = 1) -> AsyncIterator[World]:
-    """Starts everything and waits until every gateway trusts its peers."""
+async def world(folder: Path, replicas: int = 1, topology: str = TOPOLOGY) -> AsyncIterator[World]:
+    """Starts everything and waits until every gateway trusts its peers. `topology` has the same three regions."""
     topology_file = folder / "topology.toml"
-    topology_file.write_text(TOPOLOGY)
+    topology_file.write_text(topology)
     token = folder / "token"
     token.write_text(TOKEN)
     regions = ("us-east", "eu-west", "ap-northeast")

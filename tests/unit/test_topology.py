@@ -139,7 +139,7 @@ def test_durations(text: str, value: float) -> None:
     assert seconds(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "-1s", "5 s", "5S", "1h", "٣s"])
+@pytest.mark.parametrize("text", ["", "5", "s", "-1s", "5 s", "5S", "1d", "٣s"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="250ms"):
         seconds(text)

@@ -6,16 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from atoll.topology.wiring import Address, WiringError, write_private
-
-
-@dataclass(frozen=True, slots=True)
-class StoreAccess:
-    """How to reach a store: an embedded one by address and password file, another by its URL."""
-
-    url: str | None = None
-    address: Address | None = None
-    password_file: Path | None = None
+from atoll.topology.wiring import Address, StoreAccess, WiringError, write_private
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from redis.asyncio import Redis
 
-from atoll.agent.config import AgentConfig, StoreAccess
+from atoll.agent.config import AgentConfig
 from atoll.agent.report import CellReport, GatewayReport
 from atoll.cell.gateway_view import GatewayView, GatewayViews, ServiceSeen
 from atoll.cell.secrets import read_secret
@@ -15,6 +15,7 @@ from atoll.cell.status import ReplicaCount
 from atoll.cell.valkey import StoreRefused, connect, connect_url, ping
 from atoll.clock import Clock
 from atoll.serve.client import ServeClient, ServeError
+from atoll.topology.wiring import StoreAccess
 
 
 class Observer:

@@ -126,5 +126,7 @@ def _write_wiring(topology: Topology, wish: Wish, ports: PortPlan, paths: RunPat
     write_gateway_wiring(paths.entry_wiring, entry_wiring(wish.topology_file, ports, paths, wish.regions))
     for name, region in topology.regions.items():
         for number in range(1, region.gateways + 1):
-            wiring = gateway_wiring(name, number, wish.topology_file, ports, paths, wish.regions)
+            wiring = gateway_wiring(
+                name, number, wish.topology_file, ports, paths, wish.regions, region.stores
+            )
             write_gateway_wiring(paths.region(name).gateway_wiring(number), wiring)

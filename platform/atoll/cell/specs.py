@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Awaitable, Callable
 
-from atoll.agent.config import AgentConfig, StoreAccess, write_agent_config
+from atoll.agent.config import AgentConfig, write_agent_config
 from atoll.cell.gateway_view import GatewayViews
 from atoll.cell.managed import ProcessSpec
 from atoll.cell.paths import RunPaths
 from atoll.cell.ray_head import RayHeadSettings
 from atoll.cell.secrets import read_secret
 from atoll.cell.valkey import StoreKind, Valkey, connect, ping
-from atoll.cell.wiring import WardenConfig, dashboard, gateway_name
+from atoll.cell.wiring import WardenConfig, cache_access, dashboard, gateway_name, state_access
 from atoll.rpc import Client, RpcError
 from atoll.topology import Region
 from atoll.topology.wiring import Address
@@ -86,8 +86,8 @@ def agent_spec(config: WardenConfig, region: Region) -> ProcessSpec:
             admin_token_file=run.admin_token,
             dashboard=dashboard(config.ports),
             ray_token_file=paths.ray_token,
-            cache=_access(region.stores.cache, StoreAccess(None, config.ports.cache, paths.cache_password)),
-            state=_access(region.stores.state, StoreAccess(None, config.ports.state, paths.state_password)),
+            cache=cache_access(region.stores, config.ports, paths),
+            state=state_access(region.stores, config.ports, paths),
         ),
     )
 
@@ -119,7 +119,3 @@ def ray_settings(config: WardenConfig, region: Region) -> RayHeadSettings:
         # Ray's helpers leave temporary files behind when they are killed: here they go with the run.
         environment={**config.environment, "TMPDIR": str(config.ray_folder)},
     )
-
-
-def _access(url: str | None, embedded: StoreAccess) -> StoreAccess:
-    return embedded if url is None else StoreAccess(url=url)

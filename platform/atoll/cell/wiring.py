@@ -7,15 +7,16 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from atoll.cell.links.config import LinksConfig, RelayConfig
-from atoll.cell.paths import RunPaths
+from atoll.cell.paths import RegionPaths, RunPaths
 from atoll.cell.ports import LOOPBACK, LinkPort, PortPlan, RegionPorts
 from atoll.cell.processes import ProcessId
-from atoll.topology import Topology
+from atoll.topology import Stores, Topology
 from atoll.topology.wiring import (
     Address,
     GatewayWiring,
     PeerGateway,
     ServeAccess,
+    StoreAccess,
     WiringError,
     write_private,
 )
@@ -86,9 +87,18 @@ def _relay(topology: Topology, plan: PortPlan, link: LinkPort) -> RelayConfig:
 
 
 def gateway_wiring(
-    region: str, number: int, topology_file: Path, plan: PortPlan, paths: RunPaths, regions: int | None = None
+    region: str,
+    number: int,
+    topology_file: Path,
+    plan: PortPlan,
+    paths: RunPaths,
+    regions: int | None = None,
+    stores: Stores | None = None,
 ) -> GatewayWiring:
-    """What gateway ``number`` (from 1) of a region is started with; `regions` is how many take part, None is all."""
+    """What gateway ``number`` (from 1) of a region is started with; `regions` is how many take part, None is all.
+
+    `stores` are the region's own of the topology; None is the embedded ones.
+    """
     ports = plan.regions[region]
     own = ports.gateways[number - 1]
     files = paths.region(region)
@@ -112,6 +122,13 @@ def gateway_wiring(
         admin_token_file=paths.admin_token,
         drain_file=files.drain,
         regions=regions,
+        siblings=tuple(
+            PeerGateway(region, gateway_name(region, other), gateway.peer)
+            for other, gateway in enumerate(ports.gateways, 1)
+            if other != number
+        ),
+        cache=cache_access(stores or Stores(), ports, files),
+        state=state_access(stores or Stores(), ports, files),
     )
 
 
@@ -137,6 +154,16 @@ def entry_wiring(
     )
 
 
+def cache_access(stores: Stores, ports: RegionPorts, files: RegionPaths) -> StoreAccess:
+    """How a region's own processes reach its cache store."""
+    return _access(stores.cache, StoreAccess(None, ports.cache, files.cache_password))
+
+
+def state_access(stores: Stores, ports: RegionPorts, files: RegionPaths) -> StoreAccess:
+    """How a region's own processes reach its state store."""
+    return _access(stores.state, StoreAccess(None, ports.state, files.state_password))
+
+
 def gateway_name(region: str, number: int) -> str:
     return f"{region}/gateway-{number}"
 
@@ -157,3 +184,7 @@ def _public_urls(plan: PortPlan) -> dict[str, tuple[str, ...]]:
     return {
         name: tuple(gateway.public.url for gateway in ports.gateways) for name, ports in plan.regions.items()
     }
+
+
+def _access(url: str | None, embedded: StoreAccess) -> StoreAccess:
+    return embedded if url is None else StoreAccess(url=url)

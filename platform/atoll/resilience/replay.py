@@ -15,6 +15,8 @@ class Replay(StrEnum):
     """None of its bytes left this process."""
     IDEMPOTENT = "idempotent"
     """Doing it twice is the same as doing it once."""
+    KEYED = "keyed"
+    """The service commits the request's key together with its effect."""
     OUTCOME_UNKNOWN = "outcome-unknown"
     """It may have been executed and must not be executed again: answer 502 of this type."""
 
@@ -23,12 +25,12 @@ class Replay(StrEnum):
         return self is not Replay.OUTCOME_UNKNOWN
 
 
-def replay(method: str, *, bytes_left: bool, refused: bool) -> Replay:
+def replay(method: str, *, bytes_left: bool, refused: bool, keyed: bool = False) -> Replay:
     """Decides whether a request whose attempt failed may be sent again.
 
     `bytes_left`: any byte of the request may have left this process. `refused`: the far side answered that
-    it did not execute the request (``Atoll-Refused``). Holds only while no byte of a response has gone to
-    the client.
+    it did not execute the request (``Atoll-Refused``). `keyed`: it carries an ``Idempotency-Key`` and its service
+    declares ``idempotency = "service"``. Holds only while no byte of a response has gone to the client.
     """
     if refused:
         return Replay.NOT_EXECUTED
@@ -36,4 +38,6 @@ def replay(method: str, *, bytes_left: bool, refused: bool) -> Replay:
         return Replay.NEVER_LEFT
     if method in IDEMPOTENT_METHODS:
         return Replay.IDEMPOTENT
+    if keyed:
+        return Replay.KEYED
     return Replay.OUTCOME_UNKNOWN

@@ -62,9 +62,9 @@ class ServeSettings:
 
 
 def application_set(topology: Topology, region: str, settings: ServeSettings) -> ApplicationSet:
-    """All services placed in a region, as Serve's declarative document. Raises `KeyError` for an unknown region."""
+    """All services deployed in a region, as Serve's declarative document. Raises `KeyError` for an unknown region."""
     place = topology.regions[region]
-    services = topology.services_in(region)
+    services = topology.deployed_in(region)
     return ApplicationSet(
         http_options=HttpOptions(
             host=settings.http.host,

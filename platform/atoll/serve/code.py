@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from atoll.topology import Topology
+from atoll.topology import ServiceKind, Topology
 
 VERSION_DIGITS = 16
 """Hexadecimal digits of a version: 64 bits, far beyond the number of versions that anyone deploys."""
@@ -29,6 +29,8 @@ def code_versions(topology: Topology) -> Mapping[str, str]:
     by_package: dict[str, str] = {}
     versions: dict[str, str] = {}
     for service in topology.services.values():
+        if service.kind is not ServiceKind.SERVE:
+            continue
         package = service.import_path.partition(":")[0].partition(".")[0]
         if package not in by_package:
             by_package[package] = _hash(_find(package, service.name))

@@ -6,12 +6,19 @@
 
 from atoll.topology.load import load, parse, read
 from atoll.topology.model import (
+    BreakerPolicy,
+    BulkheadPolicy,
     GatewayPolicy,
     Geo,
     HealthPolicy,
+    HedgePolicy,
+    Idempotency,
     Link,
+    OutlierPolicy,
+    Rate,
     Region,
     Replicas,
+    RetryPolicy,
     RoutingPolicy,
     Service,
     ServiceKind,
@@ -25,13 +32,20 @@ from atoll.topology.problems import Problem, TopologyError
 from atoll.topology.reduce import first_regions
 
 __all__ = [
+    "BreakerPolicy",
+    "BulkheadPolicy",
     "GatewayPolicy",
     "Geo",
     "HealthPolicy",
+    "HedgePolicy",
+    "Idempotency",
     "Link",
+    "OutlierPolicy",
     "Problem",
+    "Rate",
     "Region",
     "Replicas",
+    "RetryPolicy",
     "RoutingPolicy",
     "Service",
     "ServiceKind",

@@ -70,6 +70,7 @@ def _links(document: TopologyDocument) -> Iterator[Problem]:
 
 def _services(document: TopologyDocument) -> Iterator[Problem]:
     for name, service in document.services.items():
+        yield from _kind(f"services.{name}", service)
         yield from _placement(document, f"services.{name}", service)
         replicas = service.replicas
         if replicas.maximum < replicas.minimum:
@@ -86,24 +87,53 @@ def _services(document: TopologyDocument) -> Iterator[Problem]:
             )
 
 
+def _kind(key: str, service: ServiceDocument) -> Iterator[Problem]:
+    """What one kind of service needs, and what has no meaning for it."""
+    if service.kind == "serve":
+        if service.import_path is None:
+            yield Problem(
+                f"{key}.import_path", "", "missing; name the application as 'package.module:variable'"
+            )
+        if service.origins is not None:
+            yield Problem(f"{key}.origins", "", 'only for kind = "origin"; remove it or change the kind')
+        if service.strip_prefix:
+            yield Problem(f"{key}.strip_prefix", "true", "only an origin's prefix can be stripped; remove it")
+        return
+    if service.origins is None:
+        yield Problem(
+            f"{key}.origins", "", "missing; give each region's addresses: origins.REGION = ['http://…']"
+        )
+    elif service.regions is not None and set(service.regions) != set(service.origins):
+        yield Problem(
+            f"{key}.regions", repr(service.regions), "an origin is where its origins are; remove it"
+        )
+    if service.import_path is not None:
+        yield Problem(f"{key}.import_path", repr(service.import_path), "an origin is not deployed; remove it")
+    if service.arguments:
+        yield Problem(f"{key}.arguments", "", "an origin is not deployed; remove them")
+
+
 def _placement(document: TopologyDocument, key: str, service: ServiceDocument) -> Iterator[Problem]:
-    regions = service.regions if service.regions is not None else list(document.regions)
+    regions = service.regions
+    if regions is None:
+        regions = list(service.origins if service.origins is not None else document.regions)
+    where = "regions" if service.origins is None else "origins"
     zones = service.residency if service.residency is not None else list(document.zones)
     for region in regions:
         if region not in document.regions:
-            yield unknown(f"{key}.regions", region, "region", document.regions)
+            yield unknown(f"{key}.{where}", region, "region", document.regions)
     for zone in zones:
         if zone not in document.zones:
             yield unknown(f"{key}.residency", zone, "zone", document.zones)
     if len(set(regions)) != len(regions):
         yield Problem(f"{key}.regions", repr(regions), "names a region twice")
-    if service.regions is None:
+    if service.regions is None and service.origins is None:
         return
     for region in regions:
         known = document.regions.get(region)
         if known is not None and known.zone in document.zones and known.zone not in zones:
             yield Problem(
-                f"{key}.regions",
+                f"{key}.{where}",
                 repr(region),
                 f"is in zone {known.zone!r}, outside residency {', '.join(zones)}",
             )
@@ -133,6 +163,28 @@ def _policies(document: TopologyDocument) -> Iterator[Problem]:
     if units.seconds(health.silence) < 2 * units.seconds(health.probe_interval):
         yield Problem(
             "health.silence", repr(health.silence), f"at least twice probe_interval {health.probe_interval}"
+        )
+    routing = document.routing
+    if routing.spill_full < routing.spill_start:
+        yield Problem(
+            "routing.spill_full", str(routing.spill_full), f"at least spill_start {routing.spill_start}"
+        )
+    if routing.hysteresis >= routing.spill_start:
+        yield Problem(
+            "routing.hysteresis", str(routing.hysteresis), f"below spill_start {routing.spill_start}"
+        )
+    for key, least, most in (
+        ("retry", document.retry.base, document.retry.cap),
+        ("outlier", document.outlier.first, document.outlier.longest),
+    ):
+        if units.seconds(most) < units.seconds(least):
+            yield Problem(key, f"{least!r} .. {most!r}", "the first must not be longer than the second")
+    bulkhead = document.bulkhead
+    if bulkhead.default_share < bulkhead.sheddable_share:
+        yield Problem(
+            "bulkhead.default_share",
+            str(bulkhead.default_share),
+            f"at least sheddable_share {bulkhead.sheddable_share}",
         )
     default = document.steering.default_region
     if default is not None and default not in document.regions:

@@ -32,9 +32,21 @@ def _network(text: str) -> str:
     return text
 
 
+def _rate(text: str) -> str:
+    units.rate(text)
+    return text
+
+
+def _origin(text: str) -> str:
+    units.origin(text)
+    return text
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 Size = Annotated[str, AfterValidator(_size)]
 Network = Annotated[str, AfterValidator(_network)]
+Rate = Annotated[str, AfterValidator(_rate)]
+Origin = Annotated[str, AfterValidator(_origin)]
 StoreUrl = Annotated[str, Field(pattern=r"^rediss?://")]
 
 
@@ -75,10 +87,19 @@ class ReplicasDocument(_Strict):
     max_in_flight: int = Field(default=64, ge=1)
 
 
+class RateLimitDocument(_Strict):
+    rate: Rate
+    burst: int = Field(ge=1)
+
+
 class ServiceDocument(_Strict):
-    kind: Literal["serve"] = "serve"
+    kind: Literal["serve", "origin"] = "serve"
     route_prefix: str = Field(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$")
-    import_path: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    import_path: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    origins: dict[Name, Annotated[list[Origin], Field(min_length=1)]] | None = Field(
+        default=None, min_length=1
+    )
+    strip_prefix: bool = False
     regions: list[Name] | None = Field(default=None, min_length=1)
     residency: list[Name] | None = Field(default=None, min_length=1)
     transit: Literal["forward", "refuse"] = "forward"
@@ -87,6 +108,10 @@ class ServiceDocument(_Strict):
     max_body: Size = "10MiB"
     replicas: ReplicasDocument = ReplicasDocument()
     arguments: dict[str, str | int | float | bool] = {}
+    idempotency: Literal["gateway", "service", "off"] = "gateway"
+    idempotency_ttl: Duration = "24h"
+    rate_limit: RateLimitDocument | None = None
+    client_rate_limit: RateLimitDocument | None = None
 
 
 class HealthDocument(_Strict):
@@ -98,6 +123,49 @@ class HealthDocument(_Strict):
 class RoutingDocument(_Strict):
     ring_factor: float = Field(default=1.25, ge=1, le=10)
     ring_slack_ms: float = Field(default=10.0, ge=0, le=1000)
+    spill_start: float = Field(default=0.6, gt=0, le=1)
+    spill_full: float = Field(default=0.95, gt=0, le=1)
+    hysteresis: float = Field(default=0.1, ge=0, lt=1)
+    ramp: Duration = "10s"
+
+
+class RetryDocument(_Strict):
+    ratio: float = Field(default=0.2, ge=0, le=1)
+    floor_per_s: float = Field(default=3.0, ge=0, le=1000)
+    base: Duration = "25ms"
+    cap: Duration = "250ms"
+
+
+class HedgeDocument(_Strict):
+    enabled: bool = True
+    quantile: float = Field(default=0.95, ge=0.5, lt=1)
+    minimum: Duration = "20ms"
+
+
+class BreakerDocument(_Strict):
+    consecutive: int = Field(default=5, ge=1)
+    failure_rate: float = Field(default=0.5, gt=0, le=1)
+    minimum: int = Field(default=20, ge=1)
+    window: Duration = "10s"
+    open: Duration = "5s"
+
+
+class OutlierDocument(_Strict):
+    consecutive: int = Field(default=3, ge=1)
+    failure_rate: float = Field(default=0.5, gt=0, le=1)
+    minimum: int = Field(default=10, ge=1)
+    window: Duration = "10s"
+    first: Duration = "500ms"
+    longest: Duration = "30s"
+    stall: Duration = "1s"
+
+
+class BulkheadDocument(_Strict):
+    waiting: int = Field(default=128, ge=0)
+    wait: Duration = "100ms"
+    sheddable_share: float = Field(default=0.7, gt=0, le=1)
+    default_share: float = Field(default=0.9, gt=0, le=1)
+    floor: int = Field(default=8, ge=1)
 
 
 class SteeringDocument(_Strict):
@@ -129,3 +197,8 @@ class TopologyDocument(_Strict):
     steering: SteeringDocument = SteeringDocument()
     geo: GeoDocument = GeoDocument()
     gateway: GatewayDocument = GatewayDocument()
+    retry: RetryDocument = RetryDocument()
+    hedge: HedgeDocument = HedgeDocument()
+    breaker: BreakerDocument = BreakerDocument()
+    outlier: OutlierDocument = OutlierDocument()
+    bulkhead: BulkheadDocument = BulkheadDocument()

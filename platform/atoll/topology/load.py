@@ -10,14 +10,21 @@ from pydantic import ValidationError
 
 from atoll.topology import units
 from atoll.topology.check import cross_check
-from atoll.topology.document import ServiceDocument, TopologyDocument
+from atoll.topology.document import RateLimitDocument, ServiceDocument, TopologyDocument
 from atoll.topology.model import (
+    BreakerPolicy,
+    BulkheadPolicy,
     GatewayPolicy,
     Geo,
     HealthPolicy,
+    HedgePolicy,
+    Idempotency,
     Link,
+    OutlierPolicy,
+    Rate,
     Region,
     Replicas,
+    RetryPolicy,
     RoutingPolicy,
     Service,
     ServiceKind,
@@ -112,23 +119,66 @@ def _freeze(document: TopologyDocument) -> Topology:
             units.seconds(document.health.silence),
             document.health.recovery_probes,
         ),
-        routing=RoutingPolicy(document.routing.ring_factor, document.routing.ring_slack_ms),
+        routing=RoutingPolicy(
+            ring_factor=document.routing.ring_factor,
+            ring_slack_ms=document.routing.ring_slack_ms,
+            spill_start=document.routing.spill_start,
+            spill_full=document.routing.spill_full,
+            hysteresis=document.routing.hysteresis,
+            ramp_s=units.seconds(document.routing.ramp),
+        ),
         steering=Steering(
             document.steering.ttl_s, document.steering.default_region or next(iter(document.regions))
         ),
         geo=Geo(document.geo.city_database, tuple(document.geo.trusted_proxies)),
         gateway=GatewayPolicy(document.gateway.access_log),
+        retry=RetryPolicy(
+            ratio=document.retry.ratio,
+            floor_per_s=document.retry.floor_per_s,
+            base_s=units.seconds(document.retry.base),
+            cap_s=units.seconds(document.retry.cap),
+        ),
+        hedge=HedgePolicy(
+            enabled=document.hedge.enabled,
+            quantile=document.hedge.quantile,
+            minimum_s=units.seconds(document.hedge.minimum),
+        ),
+        breaker=BreakerPolicy(
+            consecutive=document.breaker.consecutive,
+            failure_rate=document.breaker.failure_rate,
+            minimum=document.breaker.minimum,
+            window_s=units.seconds(document.breaker.window),
+            open_s=units.seconds(document.breaker.open),
+        ),
+        outlier=OutlierPolicy(
+            consecutive=document.outlier.consecutive,
+            failure_rate=document.outlier.failure_rate,
+            minimum=document.outlier.minimum,
+            window_s=units.seconds(document.outlier.window),
+            first_s=units.seconds(document.outlier.first),
+            longest_s=units.seconds(document.outlier.longest),
+            stall_s=units.seconds(document.outlier.stall),
+        ),
+        bulkhead=BulkheadPolicy(
+            waiting=document.bulkhead.waiting,
+            wait_s=units.seconds(document.bulkhead.wait),
+            sheddable_share=document.bulkhead.sheddable_share,
+            default_share=document.bulkhead.default_share,
+            floor=document.bulkhead.floor,
+        ),
     )
 
 
 def _service(name: str, service: ServiceDocument, document: TopologyDocument) -> Service:
     residency = frozenset(service.residency if service.residency is not None else document.zones)
-    placed = service.regions if service.regions is not None else list(document.regions)
+    placed = service.regions
+    if placed is None:
+        placed = list(service.origins if service.origins is not None else document.regions)
     return Service(
         name=name,
         kind=ServiceKind(service.kind),
         route_prefix=service.route_prefix,
-        import_path=service.import_path,
+        import_path=service.import_path or "",
         regions=tuple(
             region
             for region in document.regions
@@ -146,4 +196,19 @@ def _service(name: str, service: ServiceDocument, document: TopologyDocument) ->
             service.replicas.max_in_flight,
         ),
         arguments=MappingProxyType(dict(service.arguments)),
+        origins=MappingProxyType(
+            {
+                region: tuple(units.origin(address) for address in addresses)
+                for region, addresses in (service.origins or {}).items()
+            }
+        ),
+        strip_prefix=service.strip_prefix,
+        idempotency=Idempotency(service.idempotency),
+        idempotency_ttl_s=units.seconds(service.idempotency_ttl),
+        rate=_rate(service.rate_limit),
+        client_rate=_rate(service.client_rate_limit),
     )
+
+
+def _rate(limit: RateLimitDocument | None) -> Rate | None:
+    return None if limit is None else Rate(units.rate(limit.rate), limit.burst)

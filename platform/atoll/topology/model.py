@@ -15,6 +15,8 @@ class ServiceKind(StrEnum):
 
     SERVE = "serve"
     """A Ray Serve application, deployed by Atoll."""
+    ORIGIN = "origin"
+    """Plain HTTP addresses in each region, run by somebody else; Atoll routes to them and deploys nothing."""
 
 
 class Transit(StrEnum):
@@ -22,6 +24,17 @@ class Transit(StrEnum):
 
     FORWARD = "forward"
     REFUSE = "refuse"
+
+
+class Idempotency(StrEnum):
+    """Who keeps the promise of an ``Idempotency-Key``."""
+
+    GATEWAY = "gateway"
+    """The gateway remembers keys and first answers in the state store of the key's home region."""
+    SERVICE = "service"
+    """The service commits key and effect together, so a keyed request may be sent again."""
+    OFF = "off"
+    """The header passes through and means nothing to the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,14 @@ class Replicas:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate limit by GCRA: `per_s` requests a second on the long run, `burst` of them at once."""
+
+    per_s: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A stateless application under one route prefix, in several regions."""
 
@@ -88,6 +109,7 @@ class Service:
     kind: ServiceKind
     route_prefix: str
     import_path: str
+    """Where the Serve application is built; empty for an origin."""
     regions: tuple[str, ...]
     """Regions that run it, in the topology's order."""
     residency: frozenset[str]
@@ -101,6 +123,17 @@ class Service:
     replicas: Replicas
     arguments: Mapping[str, str | int | float | bool] = field(default_factory=lambda: MappingProxyType({}))
     """Arguments of the application's builder."""
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Region -> ``host:port`` of the addresses there; for an origin alone."""
+    strip_prefix: bool = False
+    """Whether an origin gets the path without the route prefix."""
+    idempotency: Idempotency = Idempotency.GATEWAY
+    idempotency_ttl_s: float = 86400.0
+    """How long a key and its first answer are remembered."""
+    rate: Rate | None = None
+    """Limit of the service as a whole in each region, if it has one."""
+    client_rate: Rate | None = None
+    """Limit of one client of the service in each region, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +154,85 @@ class RoutingPolicy:
     ring_factor: float = 1.25
     ring_slack_ms: float = 10.0
     """A region is in the ring of a nearer one if its round-trip time is at most factor x that one's + slack."""
+    spill_start: float = 0.6
+    """Utilization (requests in flight / capacity) of a ring from which on a share of its traffic goes further out."""
+    spill_full: float = 0.95
+    """Utilization that a ring is kept under: the share that spills grows until it is."""
+    hysteresis: float = 0.1
+    """Spill shrinks again only below `spill_start` less this."""
+    ramp_s: float = 10.0
+    """A region that has just come up, or is about to receive another's traffic, takes its full share after this."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after which pause, a request may be sent again. Owned by the first hop.
+
+    Over any 10 s a gateway makes at most `ratio` x requests + 10 x `floor_per_s` further attempts a service: retries,
+    hedges and failovers together (Finagle's RetryBudget; ratio of Finagle and Envoy, floor of Envoy's 3).
+    """
+
+    ratio: float = 0.2
+    floor_per_s: float = 3.0
+    base_s: float = 0.025
+    cap_s: float = 0.25
+    """Pauses are uniform up to a ceiling that doubles from base to cap (full jitter)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HedgePolicy:
+    """When a replay-safe request that takes long is sent to a second region as well."""
+
+    enabled: bool = True
+    quantile: float = 0.95
+    """A hedge goes out once an attempt has taken longer than this share of recent ones."""
+    minimum_s: float = 0.02
+    """Never earlier than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a (region, service) is not asked any more, and when one probe may ask again."""
+
+    consecutive: int = 5
+    failure_rate: float = 0.5
+    minimum: int = 20
+    """Outcomes in the window below which the rate says nothing."""
+    window_s: float = 10.0
+    open_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierPolicy:
+    """When a replica, an origin's address or a gateway of another region is left out for a while."""
+
+    consecutive: int = 3
+    """Failures in a row (broken connections, 502, 503, 504)."""
+    failure_rate: float = 0.5
+    minimum: int = 10
+    """Outcomes in the window below which the rate says nothing."""
+    window_s: float = 10.0
+    first_s: float = 0.5
+    longest_s: float = 30.0
+    """Ejections last from first to longest, doubling while the same one goes on failing."""
+    stall_s: float = 1.0
+    """A replica with requests in flight that has answered nothing for this long (and for longer than is usual) is asked
+    whether it is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkheadPolicy:
+    """How many requests of a service may be under way in one region, from one gateway."""
+
+    waiting: int = 128
+    """Requests that may wait for a place; more are refused at once."""
+    wait_s: float = 0.1
+    """The longest wait."""
+    sheddable_share: float = 0.7
+    default_share: float = 0.9
+    """Of the limit: what is left is for more critical requests alone."""
+    floor: int = 8
+    """The adaptive limit never falls below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +280,11 @@ class Topology:
     steering: Steering
     geo: Geo
     gateway: GatewayPolicy
+    retry: RetryPolicy = RetryPolicy()
+    hedge: HedgePolicy = HedgePolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
+    outlier: OutlierPolicy = OutlierPolicy()
+    bulkhead: BulkheadPolicy = BulkheadPolicy()
 
     def link(self, a: str, b: str) -> Link:
         """The link between two different regions; the loader guarantees that there is one for every pair."""
@@ -186,3 +303,7 @@ class Topology:
     def services_in(self, region: str) -> tuple[Service, ...]:
         """The services that a region runs, in the file's order."""
         return tuple(service for service in self.services.values() if region in service.regions)
+
+    def deployed_in(self, region: str) -> tuple[Service, ...]:
+        """The services that Atoll deploys in a region: all but origins."""
+        return tuple(service for service in self.services_in(region) if service.kind is ServiceKind.SERVE)

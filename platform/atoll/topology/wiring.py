@@ -51,6 +51,15 @@ class ServeAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """How to reach a store: an embedded one by address and password file, another by its URL."""
+
+    url: str | None = None
+    address: Address | None = None
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayWiring:
     """Everything that a gateway can't know from the topology. An entry has no region, no Serve and no peer listener."""
 
@@ -74,6 +83,12 @@ class GatewayWiring:
     """While this file exists, the region is draining."""
     regions: int | None = None
     """Only the topology's first so many regions are run; None means all."""
+    siblings: tuple[PeerGateway, ...] = ()
+    """The other gateways of the own region: asked for their load, never sent a request."""
+    cache: StoreAccess | None = None
+    """The region's cache store, where gateways of the region settle rate limits; None for an entry."""
+    state: StoreAccess | None = None
+    """The region's state store, where idempotency keys are kept; None for an entry."""
 
 
 class WiringError(Exception):
