@@ -6,17 +6,19 @@ from atoll_gateway.headers import first
 from atoll_gateway.http.connection import EXTENSION, Connection
 from atoll_gateway.http.exchange import Application, Receive, Scope, Send
 from atoll_gateway.secret import Token
+from atoll_gateway.table import CALL
 
 
 class Public:
-    """For clients: ``/-/`` is the control surface, everything else is proxied."""
+    """For clients: ``/-/`` is the control surface, everything else is proxied, calls between services included."""
 
     def __init__(self, control: Application, proxy: Application) -> None:
         self._control = control
         self._proxy = proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        application = self._control if scope["raw_path"].startswith(b"/-/") else self._proxy
+        path = scope["raw_path"]
+        application = self._control if path.startswith(b"/-/") and not path.startswith(CALL) else self._proxy
         await application(scope, receive, send)
 
 

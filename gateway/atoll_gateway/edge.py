@@ -1,11 +1,14 @@
 """From what came off the wire to a checked `Request`: id, trace, place, deadline, zones, body.
 
-What peers say of a request counts on a trusted peer connection alone; everybody else's is dropped here.
+What peers say of a request counts on a trusted peer connection alone; everybody else's is dropped here. What a gateway
+noted for a service's own calls counts from anywhere: it is signed.
 """
+
+from urllib.parse import unquote
 
 from atoll.clock import Clock
 from atoll.geo.geoip import GeoIp
-from atoll.geo.place import UNKNOWN, Place
+from atoll.geo.place import Place
 from atoll.resilience.criticality import CRITICALITIES, Criticality
 from atoll.resilience.deadline import Deadline, parse_deadline_ms, parse_timeout
 from atoll.routing.residency import allowed_zones
@@ -13,13 +16,13 @@ from atoll.telemetry.trace import Ids, accept_request_id, parse_traceparent
 from atoll.topology import Idempotency, Service
 from atoll_gateway import problems
 from atoll_gateway.body import BodyTooLarge, HeldBody, read_body
+from atoll_gateway.call_context import CallContexts
 from atoll_gateway.headers import DROPPED_FROM_REQUESTS, end_to_end
 from atoll_gateway.http.connection import Connection
 from atoll_gateway.http.exchange import Receive, Scope
 from atoll_gateway.http.problem import Problem
 from atoll_gateway.message import Request
-from atoll_gateway.request_head import read_place
-from atoll_gateway.table import Table
+from atoll_gateway.table import CALL, Table
 
 DROPPED_WITHOUT_TRACE = DROPPED_FROM_REQUESTS | {b"tracestate"}
 """A trace state without a sound trace belongs to nothing (W3C Trace Context, section 3.3)."""
@@ -36,9 +39,10 @@ class Rejected(Exception):
 class Edge:
     """Checks requests and finds out what the layers need to know of them."""
 
-    def __init__(self, table: Table, geo: GeoIp, clock: Clock, ids: Ids) -> None:
+    def __init__(self, table: Table, geo: GeoIp, contexts: CallContexts, clock: Clock, ids: Ids) -> None:
         self._table = table
         self._geo = geo
+        self._contexts = contexts
         self._clock = clock
         self._ids = ids
         self._zones: dict[tuple[str, str | None], frozenset[str]] = {}
@@ -57,7 +61,11 @@ class Edge:
 
     def service(self, scope: Scope) -> Service:
         """The service that a request is for. Raises `Rejected` if there is none."""
-        service = self._table.service_of(scope["raw_path"])
+        path = scope["raw_path"]
+        if path.startswith(CALL) and (meant := self._table.path_of_call(path)) is not None:
+            scope["raw_path"] = path = meant
+            scope["path"] = unquote(path.decode("ascii"))
+        service = self._table.service_of(path)
         if service is None:
             prefixes = [known.route_prefix for known in self._table.topology.services.values()]
             raise Rejected(problems.no_such_service(prefixes))
@@ -71,10 +79,12 @@ class Edge:
         peer = connection.peer[0] if connection.peer is not None else ""
         forwarded = connection.trusted and b"atoll-hop" in fields
         client = self._client(peer, fields, connection.trusted)
-        place = self._place(client, fields, forwarded)
+        note = fields.get(b"atoll-context")
+        context = None if note is None else self._contexts.read(note)
+        place = self._geo.locate(client) if context is None else context.place
         zones = self._allowed(service, place.country)
-        if forwarded:
-            zones &= _zones_of(fields.get(b"atoll-zones", b""))
+        if context is not None:
+            zones &= context.zones
         deadline = Deadline(self._clock, _timeout(fields, service, forwarded))
         length = fields.get(b"content-length")
         declared = int(length) if length is not None else (None if b"transfer-encoding" in fields else 0)
@@ -100,6 +110,9 @@ class Edge:
             zones=zones,
             deadline=deadline,
             forwarded=forwarded,
+            root=service.name if context is None else context.root,
+            nested=context is not None and not forwarded,
+            again=context is not None and context.again,
             explain=connection.trusted and b"atoll-explain" in fields,
             criticality=_criticality(fields.get(b"atoll-criticality")),
             key=None if service.idempotency is Idempotency.OFF else fields.get(b"idempotency-key"),
@@ -121,14 +134,6 @@ class Edge:
                 return address if _plausible(address) else peer
         return peer
 
-    def _place(self, client: str, fields: dict[bytes, bytes], forwarded: bool) -> Place:
-        if not forwarded:
-            return self._geo.locate(client)
-        try:
-            return read_place(fields.get(b"atoll-place", b""))
-        except ValueError:
-            return UNKNOWN
-
     def _allowed(self, service: Service, country: str | None) -> frozenset[str]:
         key = (service.name, country)
         zones = self._zones.get(key)
@@ -140,10 +145,6 @@ class Edge:
 def _plausible(address: str) -> bool:
     """Whether a text could be an address at all, so that it may stand in headers and logs."""
     return 2 <= len(address) <= 45 and all(character in "0123456789abcdefABCDEF.:" for character in address)
-
-
-def _zones_of(value: bytes) -> frozenset[str]:
-    return frozenset(value.decode("latin-1").split(","))
 
 
 def _criticality(value: bytes | None) -> Criticality:

@@ -14,6 +14,7 @@ from atoll.telemetry.trace import Ids
 from atoll.topology import Topology
 from atoll.topology.wiring import Address, GatewayWiring, PeerGateway
 from atoll_gateway.board import Board
+from atoll_gateway.call_context import CallContexts
 from atoll_gateway.drain import DrainFlag
 from atoll_gateway.edge import Edge
 from atoll_gateway.headers import write_head
@@ -21,6 +22,7 @@ from atoll_gateway.peers import Peers
 from atoll_gateway.proxy import Proxy
 from atoll_gateway.reload import TopologyFile
 from atoll_gateway.replicas import Replicas
+from atoll_gateway.request_head import RequestHead
 from atoll_gateway.secret import Token
 from atoll_gateway.stack import build_stack
 from atoll_gateway.table import compile_table
@@ -65,9 +67,11 @@ class Gateway:
             wiring.region, topology, self.peers, self.replicas, lambda: bool(self.draining), RoundTripModel()
         )
         ids = Ids()
-        self.edge = Edge(table, self.geo, clock, ids)
+        contexts = CallContexts(self.peer_token.derive(b"atoll call context"), clock)
+        self.edge = Edge(table, self.geo, contexts, clock, ids)
+        head = RequestHead(ids, contexts)
         self.stack = build_stack(
-            wiring.region, self.board, self.peers, self.replicas, clock, chance, ids, self.metrics
+            wiring.region, self.board, self.peers, self.replicas, clock, chance, head, self.metrics
         )
         self.stack.use(topology)
         self.proxy = Proxy(self.edge, self.stack, clock, self.metrics, self.access_log)

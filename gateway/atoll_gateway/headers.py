@@ -36,7 +36,15 @@ FORWARDING = frozenset(
 )
 
 PEER = frozenset(
-    {b"atoll-hop", b"atoll-zones", b"atoll-place", b"atoll-deadline-ms", b"atoll-explain", b"atoll-client"}
+    {
+        b"atoll-hop",
+        b"atoll-zones",
+        b"atoll-place",
+        b"atoll-deadline-ms",
+        b"atoll-explain",
+        b"atoll-client",
+        b"atoll-context",
+    }
 )
 """What one gateway tells another; from anybody else it means nothing."""
 

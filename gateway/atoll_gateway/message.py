@@ -62,6 +62,12 @@ class Request:
     deadline: Deadline
     forwarded: bool
     """Whether another gateway owns this request's attempts; it is then served from the own region or not at all."""
+    root: str
+    """The service that the client asked for: its budget pays. Another than `service` if a service calls another."""
+    nested: bool = False
+    """Whether a service sent it, in the course of another request."""
+    again: bool = False
+    """Whether that other request is itself a further attempt; then this one is not retried: retries don't multiply."""
     explain: bool = False
     criticality: Criticality = Criticality.DEFAULT
     key: bytes | None = None

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import hmac
 from pathlib import Path
 
@@ -37,6 +38,10 @@ class Token:
     def bearer(self) -> bytes:
         """The value of an ``Authorization`` header that shows this token."""
         return b"Bearer " + self._secret
+
+    def derive(self, purpose: bytes) -> bytes:
+        """A key for one purpose, from which the token can't be had."""
+        return hmac.digest(self._secret, purpose, hashlib.sha256)
 
     def admits(self, authorization: bytes | None) -> bool:
         """Whether an ``Authorization`` header shows this token, as a bearer token or as the password of Basic."""

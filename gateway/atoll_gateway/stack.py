@@ -14,7 +14,6 @@ import random
 
 from atoll.clock import Clock
 from atoll.telemetry.metrics import GatewayMetrics
-from atoll.telemetry.trace import Ids
 from atoll_gateway.board import Board
 from atoll_gateway.layers.failover import Failover
 from atoll_gateway.layers.local import Local
@@ -33,11 +32,10 @@ def build_stack(
     replicas: Replicas,
     clock: Clock,
     chance: random.Random,
-    ids: Ids,
+    head: RequestHead,
     metrics: GatewayMetrics,
 ) -> Routing:
     """Joins the layers; what comes back is the outermost one."""
-    head = RequestHead(ids)
     local = None if region is None else Local(replicas, head)
     in_region = InRegion(region, clock, metrics, local, Remote(peers, head))
     return Routing(region, board, Failover(region, chance, in_region))

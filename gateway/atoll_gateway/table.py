@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from atoll.topology import Service, Topology
 
+CALL = b"/-/call/"
+"""Where services call each other by name, on the public listener."""
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -25,6 +28,14 @@ class Table:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/"):
                 return service
         return None
+
+    def path_of_call(self, path: bytes) -> bytes | None:
+        """The path that ``/-/call/SERVICE/REST`` stands for: services call each other by name. None if there is no such
+        service.
+        """
+        name, slash, rest = path.removeprefix(CALL).partition(b"/")
+        service = self.topology.services.get(name.decode("latin-1"))
+        return None if service is None else service.route_prefix.encode() + slash + rest
 
     def is_trusted_proxy(self, address: str) -> bool:
         """Whether forwarding headers from this address are believed."""

@@ -1,16 +1,28 @@
 """What the author of a service imports. Nothing else of Atoll is for services.
 
-State, cache and calls to other services will join here; a service that needs none of them is an ordinary Ray
-Serve application.
+State and cache will join here; a service that needs none of this is an ordinary Ray Serve application. One that calls
+others adds `AtollMiddleware` to its application and uses `call`.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.calls import AtollMiddleware, CallFailed, NoRequest, RequestContext, call, current
 from atoll.geo.place import Coordinates, great_circle_km
 
-__all__ = ["Coordinates", "Region", "great_circle_km", "region"]
+__all__ = [
+    "AtollMiddleware",
+    "CallFailed",
+    "Coordinates",
+    "NoRequest",
+    "Region",
+    "RequestContext",
+    "call",
+    "current",
+    "great_circle_km",
+    "region",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class ServeSet:
         settings = ServeSettings(
             http=Address(LOOPBACK, self._ports.ray.serve_http),
             grpc_port=self._ports.ray.serve_grpc,
+            gateways=tuple(gateway.public.url for gateway in self._ports.gateways),
             code=code_versions(topology),
         )
         return application_set(topology, self._region, settings)

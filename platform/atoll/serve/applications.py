@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from atoll.calls import GATEWAYS_VARIABLE
 from atoll.serve.document import (
     Application,
     ApplicationSet,
@@ -32,6 +33,8 @@ class ServeSettings:
     http: Address
     """Where Serve's proxy listens; replicas listen at the same host."""
     grpc_port: int
+    gateways: tuple[str, ...] = ()
+    """Public addresses of the region's gateways, through which its services call each other."""
     code: Mapping[str, str] = field(default_factory=dict)
     """Service -> version of its code (`atoll.serve.code.code_versions`); a new version rolls the service."""
     request_timeout_s: float = 300.0
@@ -79,6 +82,8 @@ def application_set(topology: Topology, region: str, settings: ServeSettings) ->
 
 def _application(service: Service, region: Region, settings: ServeSettings) -> Application:
     environment = {"ATOLL_REGION": region.name, "ATOLL_ZONE": region.zone, "ATOLL_SERVICE": service.name}
+    if settings.gateways:
+        environment[GATEWAYS_VARIABLE] = ",".join(settings.gateways)
     if service.name in settings.code:
         environment["ATOLL_CODE_VERSION"] = settings.code[service.name]
     return Application(
