@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up down status test unit integration lint format schemas constraints clean
+.PHONY: help install up down status test unit integration bench simulate lint format schemas constraints clean
 
 help: ## What can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,6 +38,14 @@ unit: $(INSTALLED) ## Tests of parts: seconds
 integration: $(INSTALLED) ## Tests of the whole, on real Ray clusters: minutes
 	$(PYTEST) tests/integration
 
+bench: $(INSTALLED) ## The gateway beside its peers: minutes, alone on the machine (BENCH="envoy layers")
+	@uv=$$(command -v uv || ls $(BIN)/uv 2>/dev/null); \
+	$$uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),bench]'
+	@$(BIN)/python -m loadtests.bench $(BENCH) $(BENCH_ARGS)
+
+simulate: $(INSTALLED) ## 5,000 scenarios of faults on a virtual clock, every invariant checked (SIMULATE_ARGS="--seeds 500")
+	@$(BIN)/atoll simulate $(or $(SIMULATE_ARGS),--seeds 5000)
+
 lint: $(INSTALLED) ## Lint, format, types, and which part may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,7 +65,7 @@ constraints: $(INSTALLED) ## Pins every version anew
 
 clean: ## Removes what was built, and caches; not .venv, and not what `atoll up` keeps
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find platform gateway services tests -name __pycache__ -prune -exec rm -rf {} +
+	find platform gateway services loadtests tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Made again when a dependency changes; touches no network otherwise.
 $(INSTALLED): pyproject.toml constraints.txt

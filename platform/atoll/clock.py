@@ -22,11 +22,9 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
+    # The functions themselves, since a request looks at the clock a dozen times.
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
 
 @dataclass(slots=True)

@@ -13,8 +13,9 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError
 
 from atoll.cell.backoff import RestartPolicy
 from atoll.cell.managed import ManagedProcess, ProcessSpec
-from atoll.cell.valkey import StoreKind, StoreRefused, Valkey, connect, ping
+from atoll.cell.valkey import StoreKind, Valkey
 from atoll.clock import SystemClock
+from atoll.stores import StoreRefused, connect, ping
 from atoll.topology.wiring import Address
 
 PASSWORD = "b4d1dea"

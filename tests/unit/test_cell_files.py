@@ -9,9 +9,10 @@ import pytest
 from atoll.cell.facts import AlreadyRunning, RunLock, is_locked, read_facts, take_lock
 from atoll.cell.paths import RAY_PATH_LIMIT, PathTooLong, RunPaths, make_ray_folder
 from atoll.cell.ports import plan_ports
-from atoll.cell.secrets import SecretError, ensure_secret, read_secret
+from atoll.cell.secrets import ensure_secret
 from atoll.cell.valkey import StoreKind, Valkey, render_config
 from atoll.cell.wiring import entry_wiring, gateway_wiring, links_config
+from atoll.secrets import SecretError, read_secret
 from atoll.topology import load
 from atoll.topology.wiring import Address, read_gateway_wiring, write_gateway_wiring
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from atoll.agent.config import AgentConfig, read_agent_config
 from atoll.agent.observe import Observer
 from atoll.agent.report import CELL_REPORT
-from atoll.cell.secrets import SecretError
 from atoll.clock import SystemClock
 from atoll.rpc import Document, RpcError, SocketPathError, serve
+from atoll.secrets import SecretError
 from atoll.telemetry.logs import configure
 from atoll.topology.wiring import WiringError
 

@@ -10,12 +10,11 @@ from redis.asyncio import Redis
 from atoll.agent.config import AgentConfig
 from atoll.agent.report import CellReport, GatewayReport
 from atoll.cell.gateway_view import GatewayView, GatewayViews, ServiceSeen
-from atoll.cell.secrets import read_secret
 from atoll.cell.status import ReplicaCount
-from atoll.cell.valkey import StoreRefused, connect, connect_url, ping
 from atoll.clock import Clock
+from atoll.secrets import read_secret
 from atoll.serve.client import ServeClient, ServeError
-from atoll.topology.wiring import StoreAccess
+from atoll.stores import StoreRefused, open_store, ping
 
 
 class Observer:
@@ -77,15 +76,6 @@ class Observer:
             )
             for name, application in status.applications.items()
         }
-
-
-def open_store(access: StoreAccess) -> Redis:
-    """A client of a store. Raises `SecretError`, and `ValueError` for an access that names no store."""
-    if access.url is not None:
-        return connect_url(access.url)
-    if access.address is None or access.password_file is None:
-        raise ValueError("a store needs a URL, or an address and a password file")
-    return connect(access.address, read_secret(access.password_file))
 
 
 async def _answers(store: Redis) -> bool:

@@ -14,16 +14,17 @@ from atoll.cell.paths import RegionPaths, RunPaths
 from atoll.cell.progress import StepState
 from atoll.cell.ray_unit import NAMES, WHOLE, RayUnit
 from atoll.cell.requests import Fault
-from atoll.cell.secrets import read_secret
 from atoll.cell.serve_set import ServeSet
 from atoll.cell.specs import agent_spec, gateway_spec, ray_settings, store_spec
-from atoll.cell.valkey import StoreKind, StoreRefused, connect_url, ping
+from atoll.cell.valkey import StoreKind
 from atoll.cell.wiring import WardenConfig
 from atoll.clock import Clock
+from atoll.secrets import read_secret
 from atoll.serve.client import ServeError
 from atoll.serve.code import CodeNotFound
 from atoll.serve.deploy import Deployed, DeployProgress, NothingToRollBack
 from atoll.serve.store import SetStoreError
+from atoll.stores import StoreRefused, connect_url, ping
 from atoll.topology import Topology, TopologyError, load
 
 SERVE_END_S = 25.0

@@ -20,11 +20,11 @@ from atoll.cell.processes import REGION_VARIABLE
 from atoll.cell.progress import Report
 from atoll.cell.reap import Reaper, outputs
 from atoll.cell.requests import Done, Fault, FaultRequest
-from atoll.cell.secrets import read_secret
 from atoll.cell.specs import GATEWAY_STOP_S, gateway_ready
 from atoll.cell.wiring import ENTRY, write_warden_config
 from atoll.clock import Clock
 from atoll.rpc import Client, Document, RpcError
+from atoll.secrets import read_secret
 
 WARDEN_START_S = 60.0
 WARDEN_STOP_S = 60.0

@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 from atoll.cell.paths import RegionPaths
 from atoll.cell.ports import LOOPBACK, RegionPorts
-from atoll.cell.secrets import read_secret
 from atoll.cell.wiring import dashboard
 from atoll.clock import Clock
+from atoll.secrets import read_secret
 from atoll.serve.applications import ServeSettings, application_set
 from atoll.serve.client import ServeClient
 from atoll.serve.code import code_versions

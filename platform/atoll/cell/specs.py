@@ -8,10 +8,11 @@ from atoll.cell.gateway_view import GatewayViews
 from atoll.cell.managed import ProcessSpec
 from atoll.cell.paths import RunPaths
 from atoll.cell.ray_head import RayHeadSettings
-from atoll.cell.secrets import read_secret
-from atoll.cell.valkey import StoreKind, Valkey, connect, ping
+from atoll.cell.valkey import StoreKind, Valkey
 from atoll.cell.wiring import WardenConfig, cache_access, dashboard, gateway_name, state_access
 from atoll.rpc import Client, RpcError
+from atoll.secrets import read_secret
+from atoll.stores import connect, ping
 from atoll.topology import Region
 from atoll.topology.wiring import Address
 

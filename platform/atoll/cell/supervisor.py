@@ -24,11 +24,11 @@ from atoll.cell.processes import StillRunningError, UnsupportedPlatformError
 from atoll.cell.reap import remove_ray_folders
 from atoll.cell.reaper import become_subreaper, reap_adopted
 from atoll.cell.run import Run
-from atoll.cell.secrets import SecretError
 from atoll.cell.space_check import NoSpaceError
 from atoll.cell.watch import set_on_signals, set_when_gone, set_when_missing
 from atoll.clock import SystemClock
 from atoll.rpc import SocketPathError, serve_streaming
+from atoll.secrets import SecretError
 from atoll.telemetry.logs import configure
 from atoll.topology import TopologyError
 

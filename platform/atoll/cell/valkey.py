@@ -1,4 +1,4 @@
-"""The embedded stores: how a Valkey server for one region is configured, started and asked whether it is there.
+"""The embedded stores: how a Valkey server for one region is configured and started.
 
 A region has two, because they lose data in opposite ways: `cache` evicts and keeps nothing, `state` never evicts and
 never acknowledges what is not on disk.
@@ -9,27 +9,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
-
 from atoll.topology.wiring import Address, write_private
 
 CACHE_MAX_BYTES = 64 * 2**20
 STATE_MAX_BYTES = 512 * 2**20
 """Writes beyond it are refused, which says so, where the kernel's out-of-memory killer would not."""
 
-PING_TIMEOUT_S = 2.0
-
 
 class StoreKind(StrEnum):
     CACHE = "cache"
     STATE = "state"
-
-
-class StoreRefused(PermissionError):
-    """A store answers, but not to us: the password is wrong, or it lacks the right to PING."""
 
 
 class NoEmbeddedValkey(Exception):
@@ -99,42 +88,6 @@ def render_config(server: Valkey, password: str) -> str:
         "tcp-backlog": "128",
     }
     return "".join(f"{name} {value}\n" for name, value in {**common, **_OWN[server.kind]}.items())
-
-
-async def ping(store: Redis) -> bool:
-    """Whether a store answers. False while it can't be reached or still loads its data.
-
-    Raises `StoreRefused` if it does answer but refuses us.
-    """
-    try:
-        return bool(await store.ping())
-    except AuthenticationError as error:
-        raise StoreRefused(f"the store refuses the password: {error}") from error
-    except (BusyLoadingError, RedisError, OSError):
-        return False
-
-
-def connect(address: Address, password: str) -> Redis:
-    """A client of an embedded store; close it with `aclose`. Connects when it is first used."""
-    return Redis(
-        host=address.host,
-        port=address.port,
-        password=password,
-        socket_timeout=PING_TIMEOUT_S,
-        socket_connect_timeout=PING_TIMEOUT_S,
-        retry=_once(),
-    )
-
-
-def connect_url(url: str) -> Redis:
-    """A client of a store that somebody else runs."""
-    client: Redis = Redis.from_url(url, socket_timeout=PING_TIMEOUT_S, socket_connect_timeout=PING_TIMEOUT_S)
-    return client
-
-
-def _once() -> Retry:
-    """No second attempt: whoever asks whether a store is there asks again by himself (default: ten, with waits)."""
-    return Retry(NoBackoff(), 0)
 
 
 def _quoted(text: str) -> str:

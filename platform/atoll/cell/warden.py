@@ -21,13 +21,13 @@ from atoll.cell.paths import RunPaths
 from atoll.cell.reaper import become_subreaper, reap_adopted
 from atoll.cell.region_status import region_status
 from atoll.cell.requests import DeployRequest, Done, Fault, FaultRequest, read
-from atoll.cell.secrets import SecretError
 from atoll.cell.status import RegionStatus
 from atoll.cell.valkey import NoEmbeddedValkey
 from atoll.cell.watch import set_on_signals, set_when_gone
 from atoll.cell.wiring import WardenConfig, read_warden_config
 from atoll.clock import SystemClock
 from atoll.rpc import Document, Progress, RpcError, SocketPathError, serve_streaming
+from atoll.secrets import SecretError
 from atoll.telemetry.logs import configure
 from atoll.topology import Topology, TopologyError, load
 from atoll.topology.wiring import WiringError
