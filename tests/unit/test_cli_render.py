@@ -30,6 +30,17 @@ from atoll.routing.explain import (
     RestrictionDocument,
     TopologyStamp,
 )
+from atoll.simulate.report import (
+    SIMULATION,
+    SIMULATIONS,
+    ExpectationFigures,
+    Phase,
+    RegionFigures,
+    SeedFailure,
+    SimulationDocument,
+    SimulationsDocument,
+    ViolationFigures,
+)
 
 MIB = 1024**2
 
@@ -184,6 +195,32 @@ def test_text_is_never_taken_for_markup(screen: Console, status: RunStatus) -> N
     assert "[bold]Odd[/bold] :smile:" in text_of(screen)
 
 
+def simulation_document() -> SimulationDocument:
+    figures = RegionFigures("eu-west", 2, 1, 1.0, {"shed": 1}, 1, 0.1, None)
+    return SimulationDocument(
+        scenario="loss",
+        title="A region is lost",
+        seed=0,
+        digest="0" * 64,
+        duration_s=1.0,
+        passed=False,
+        requests=2,
+        answered=1,
+        errors={"shed": 1},
+        attempts=1,
+        amplification=0.5,
+        phases=(Phase("before", 0.0, 1.0, 2, 1, 0.5, (figures,)),),
+        traffic={"eu-west": (1,)},
+        expectations=(ExpectationFigures("answered", "at least 1", 0.5, held=False),),
+        violations=(ViolationFigures("no avoidable error", 0.5, "request 1"),),
+    )
+
+
+def simulations_document() -> SimulationsDocument:
+    failure = SeedFailure(7, simulation_document().violations)
+    return SimulationsDocument(0, 8, False, 9, {"answered": 9}, 9, {"region-loss": 8}, 0.1, (failure,))
+
+
 @pytest.mark.parametrize("name", documents.DOCUMENTS)
 def test_schemas_are_up_to_date(name: str) -> None:
     assert documents.schema_file(name).read_text(encoding="utf-8") == documents.schema_text(name), (
@@ -201,6 +238,8 @@ def test_documents_are_what_their_schemas_say(status: RunStatus, explanation: Ex
     written = {
         "atoll.status/1": RUN_STATUS.dump_json(status),
         "atoll.explain/1": EXPLAIN.dump_json(explanation),
+        "atoll.simulation/1": SIMULATION.dump_json(simulation_document()),
+        "atoll.simulations/1": SIMULATIONS.dump_json(simulations_document()),
     }
     assert written.keys() == documents.DOCUMENTS.keys()
     for name, body in written.items():

@@ -106,6 +106,20 @@ class TestCases:
     def test_nothing_to_try_is_no_panic(self) -> None:
         assert not ranked(view("r0", replicas=0), silent("r1", zone="us")).panic
 
+    def test_ejected_replicas_are_tried_if_nothing_else_is_left(self) -> None:
+        ejected = view("r0", replicas=0, ejected=2)
+        assert ranked(ejected, view("r1", 200)).regions == ("r1",)
+        assert reasons(ranked(ejected, view("r1", 200)))["r0"] == "all its replicas are ejected"
+        ranking = ranked(ejected, silent("r1", 5), view("r2", 90, draining=True), view("r3", replicas=0))
+        assert ranking.panic
+        assert ranking.regions == ("r2", "r0", "r1")
+        assert reasons(ranking)["r0"] == "ring 0, 0.0 ms, tried although all its replicas are ejected"
+
+    def test_the_reason_says_how_full_a_region_is(self) -> None:
+        ranking = ranked(view("r0", capacity=64, in_flight=40))
+        assert reasons(ranking)["r0"] == "ring 0, 0.0 ms, 62% full"
+        assert ranking.candidates[0].utilization == 0.625
+
     def test_ties_are_broken_by_name(self) -> None:
         assert ranked(view("r2", 7), view("r1", 7), view("r3", 7)).regions == ("r1", "r2", "r3")
 
@@ -138,6 +152,7 @@ def situations(draw: st.DrawFn) -> Situation:
             health_reason="connection refused",
             draining=draw(st.sampled_from((False, False, True))),
             replicas=draw(st.sampled_from((None, 0, 1, 3))),
+            ejected=draw(st.sampled_from((0, 0, 2))),
         )
         for region in regions
     )
@@ -150,7 +165,8 @@ def apply(rank: Rank, situation: Situation) -> Ranking:
 
 
 def can_serve(seen: RegionView, zones: frozenset[str]) -> bool:
-    return seen.zone in zones and seen.region in SERVICE.regions and seen.replicas != 0
+    there = seen.replicas != 0 or seen.ejected > 0
+    return seen.zone in zones and seen.region in SERVICE.regions and there
 
 
 def check_residency(rank: Rank, situation: Situation) -> None:
@@ -160,7 +176,9 @@ def check_residency(rank: Rank, situation: Situation) -> None:
 
 def check_finds_who_can_serve(rank: Rank, situation: Situation) -> None:
     able = {seen.region for seen in situation.views if can_serve(seen, situation.zones)}
-    fit = {seen.region for seen in situation.views if seen.healthy and not seen.draining} & able
+    fit = able & {
+        seen.region for seen in situation.views if seen.healthy and not seen.draining and seen.replicas != 0
+    }
     ranking = apply(rank, situation)
     assert set(ranking.regions) == (fit or able)
     assert ranking.panic == (not fit and bool(able))

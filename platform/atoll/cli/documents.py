@@ -13,11 +13,17 @@ from pydantic import TypeAdapter
 
 from atoll.cell.status import RUN_STATUS
 from atoll.routing import EXPLAIN
+from atoll.simulate.report import SIMULATION, SIMULATIONS
 
 FOLDER = Path(__file__).with_name("schemas")
 
 DOCUMENTS: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
-    {"atoll.explain/1": EXPLAIN, "atoll.status/1": RUN_STATUS}
+    {
+        "atoll.explain/1": EXPLAIN,
+        "atoll.simulation/1": SIMULATION,
+        "atoll.simulations/1": SIMULATIONS,
+        "atoll.status/1": RUN_STATUS,
+    }
 )
 """Name (the value of the document's ``schema``) -> what writes it."""
 

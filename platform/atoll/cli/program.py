@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "drain": "take a region out of service without losing a request",
         "undrain": "put a drained region back into service",
         "explain": "say where a client's request goes, and why",
+        "simulate": "run a scenario of faults on a virtual clock",
         "fault": "kill, cut, slow, throttle or freeze something, or heal it",
         "logs": "show what the processes log",
         "dashboard": "say where a region's Ray dashboard is",

@@ -13,19 +13,20 @@ _MOST_DIGITS = 12
 class Deadline:
     """A moment on this process's clock. Between processes only what is left of it travels: clocks differ."""
 
-    __slots__ = ("_at", "_clock", "seconds")
+    __slots__ = ("_clock", "at", "seconds")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         """A deadline `seconds` from now."""
         self.seconds = seconds
         """What it was at the beginning."""
+        self.at = clock.monotonic() + seconds
+        """When it is, on the clock's monotonic time."""
         self._clock = clock
-        self._at = clock.monotonic() + seconds
 
     @property
     def remaining_s(self) -> float:
         """What is left in seconds, never below zero."""
-        return max(0.0, self._at - self._clock.monotonic())
+        return max(0.0, self.at - self._clock.monotonic())
 
     @property
     def remaining_ms(self) -> int:
@@ -34,7 +35,7 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
-        return self._clock.monotonic() >= self._at
+        return self._clock.monotonic() >= self.at
 
 
 def parse_timeout(value: bytes, cap_s: float) -> float:

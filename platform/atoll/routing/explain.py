@@ -60,6 +60,10 @@ class CandidateDocument:
     rtt_ms: float
     score: float
     reason: str
+    utilization: float | None = None
+    """Requests in flight / capacity there; null if it is not known, or plays no part in this decision."""
+    share: float | None = None
+    """The share of such requests that try this region first; null if this gateway doesn't decide that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,8 @@ def _decision(topology: Topology, ranking: Ranking) -> DecisionDocument:
                 rtt_ms=candidate.rtt_ms,
                 score=candidate.score,
                 reason=candidate.reason,
+                utilization=candidate.utilization,
+                share=candidate.share,
             )
             for candidate in ranking.candidates
         ),

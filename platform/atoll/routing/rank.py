@@ -1,19 +1,24 @@
 """The order in which regions are tried: residency, then health, then rings by round-trip time, then score.
 
 The score is what reaching a region is expected to cost in milliseconds; **smaller is better**, and only
-scores of one ring compare. It is the round-trip time, doubled where nobody knows yet whether the region has
+scores of one ring compare. It is the round-trip time and what the region is slower than usual
+(`atoll.routing.slowness`), doubled where nobody knows yet whether the region has
 replicas: the attempt may come back refused and then has to be made again elsewhere. So a region with
 unknown replicas goes behind its equals, but keeps its ring, and the gateway's own region stays first,
 because asking it costs nothing.
 
-Load spill and hysteresis will change two places here and no other: `_rings` (how much of a ring may be
-filled before the next one opens) and `_score` (what a loaded region costs more).
+This order says which region is preferred. How much of the traffic the preferred one keeps is load's
+business: `atoll.routing.spill` gives a ranking shares, and `Ranking.draw` draws by them.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import random
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from atoll.topology import RoutingPolicy, Service
+
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,24 @@ class RegionView:
     draining: bool
     replicas: int | None
     """Ready replicas of the service there; None if not known yet."""
+    ejected: int = 0
+    """Replicas that are there but left out for a while, because they failed."""
+    capacity: int | None = None
+    """Requests that the region takes at once; None if not known, or not heard lately."""
+    in_flight: int = 0
+    """Requests under way there now, those of all its gateways together."""
+    delay_ms: float = 0.0
+    """How much slower than usual it is, on the way there or in its replicas."""
+
+    @property
+    def cost_ms(self) -> float:
+        """What rings go by: an answer from there takes this much longer than one from an idle region at hand."""
+        return self.rtt_ms + self.delay_ms
+
+    @property
+    def utilization(self) -> float | None:
+        """Requests in flight / capacity; None if that is not known."""
+        return self.in_flight / self.capacity if self.capacity else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +68,10 @@ class Candidate:
     """Expected cost in milliseconds, smaller is better; compares within a ring."""
     reason: str
     """Why it stands where it stands, or why it is left out."""
+    utilization: float | None = None
+    """Requests in flight / capacity; None if not known."""
+    share: float | None = None
+    """The share of requests that try this region first; None in a ranking that says nothing of shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +85,45 @@ class Ranking:
     certain. Residency, placement and a known lack of replicas hold all the same."""
     regions: tuple[str, ...] = field(init=False)
     """Names of the eligible regions, in order."""
+    _turns: tuple[tuple[float, tuple[str, ...]], ...] | None = field(
+        init=False, repr=False, compare=False, default=None
+    )
+    """Up to which number which order is drawn; None if it is always the same one."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "regions", tuple(c.region for c in self.candidates if c.eligible))
+
+    def draw(self, chance: random.Random) -> tuple[str, ...]:
+        """The order in which one request tries the regions: the first drawn by the shares, then the rest in order.
+
+        Costs nothing while one region has everything, which is how it normally is.
+        """
+        turns = self._turns
+        if turns is None:
+            return self.regions
+        point = chance.random()
+        for upto, order in turns:
+            if point < upto:
+                return order
+        return turns[-1][1]
+
+    def shared(self, shares: Mapping[str, float], reasons: Mapping[str, str] = NO_REASONS) -> "Ranking":
+        """This ranking with shares that sum to one; a region that is not named has none.
+
+        `reasons` is what is to be added to why a region stands where it stands.
+        """
+        ranking = replace(
+            self,
+            candidates=tuple(
+                replace(
+                    one, share=shares.get(one.region, 0.0), reason=one.reason + reasons.get(one.region, "")
+                )
+                for one in self.candidates
+            ),
+        )
+        if shares.get(self.regions[0], 0.0) < 1.0:
+            object.__setattr__(ranking, "_turns", tuple(_turns(self.regions, shares)))
+        return ranking
 
 
 def rank(
@@ -73,9 +136,9 @@ def rank(
     views stay as they are.
 
     Left out always: regions outside `zones`, regions where the service isn't placed, regions known to have
-    no replica. Left out while any region is healthy and not draining: all that aren't. Otherwise
-    (`Ranking.panic`) they are tried: draining ones that are healthy first, then the unhealthy, each group in
-    rings of its own.
+    no replica. Left out while any region is healthy, not draining and has a replica that isn't ejected: all
+    others. Otherwise (`Ranking.panic`) they are tried: draining ones that are healthy first, then those whose
+    replicas are all ejected, then the unhealthy, each group in rings of its own.
     """
     return order(views, zones=zones, placed=service.regions, policy=policy)
 
@@ -91,16 +154,17 @@ def order(
         obstacle = _obstacle(view, zones, placed)
         if obstacle is not None:
             out.append((view, obstacle))
-        elif view.healthy and not view.draining:
+        elif view.healthy and not view.draining and view.replicas != 0:
             fit.append(view)
         else:
             unfit.append(view)
 
     panic = not fit and bool(unfit)
     if panic:
-        alive = [view for view in unfit if view.healthy]
-        rest = [view for view in unfit if not view.healthy]
-        eligible = (*_eligible(alive, policy, panic), *_eligible(rest, policy, panic))
+        groups: tuple[list[RegionView], ...] = ([], [], [])
+        for view in unfit:
+            groups[2 if not view.healthy else view.replicas == 0].append(view)
+        eligible = tuple(one for group in groups for one in _eligible(group, policy, panic))
     else:
         eligible = tuple(_eligible(fit, policy, panic))
         out.extend((view, _ailment(view)) for view in unfit)
@@ -116,21 +180,27 @@ def _obstacle(view: RegionView, zones: frozenset[str], placed: Container[str]) -
         return f"zone {view.zone} is not allowed" + (f", only {allowed}" if allowed else ", nor is any other")
     if view.region not in placed:
         return "not placed here"
-    if view.replicas == 0:
+    if view.replicas == 0 and not view.ejected:
         return "no ready replica"
     return None
 
 
 def _ailment(view: RegionView) -> str:
-    return f"unhealthy: {view.health_reason}" if not view.healthy else "draining"
+    if not view.healthy:
+        return f"unhealthy: {view.health_reason}"
+    return "draining" if view.replicas != 0 else "all its replicas are ejected"
 
 
 def _eligible(views: Iterable[RegionView], policy: RoutingPolicy, panic: bool) -> Iterator[Candidate]:
     ranked = sorted(_rings(views, policy), key=lambda pair: (pair[0], _score(pair[1]), pair[1].region))
     for ring, view in ranked:
         reason = f"ring {ring}, {view.rtt_ms:.1f} ms"
+        if view.delay_ms:
+            reason += f" and {view.delay_ms:.0f} ms slower than usual"
         if view.replicas is None:
             reason += ", replicas not known yet"
+        if view.capacity:
+            reason += f", {view.in_flight / view.capacity:.0%} full"
         if panic:
             reason += f", tried although {_ailment(view)}"
         yield _candidate(view, ring, reason)
@@ -144,6 +214,7 @@ def _candidate(view: RegionView, ring: int | None, reason: str) -> Candidate:
         rtt_ms=view.rtt_ms,
         score=_score(view),
         reason=reason,
+        utilization=view.utilization,
     )
 
 
@@ -151,12 +222,21 @@ def _rings(views: Iterable[RegionView], policy: RoutingPolicy) -> Iterator[tuple
     """Puts regions in rings, outward: a ring holds all that is about as near as its nearest member."""
     ring = -1
     reach_ms = float("-inf")
-    for view in sorted(views, key=lambda view: view.rtt_ms):
-        if view.rtt_ms > reach_ms:
+    for view in sorted(views, key=lambda view: view.cost_ms):
+        if view.cost_ms > reach_ms:
             ring += 1
-            reach_ms = policy.ring_factor * view.rtt_ms + policy.ring_slack_ms
+            reach_ms = policy.ring_factor * view.cost_ms + policy.ring_slack_ms
         yield ring, view
 
 
 def _score(view: RegionView) -> float:
-    return view.rtt_ms if view.replicas is not None else 2 * view.rtt_ms
+    return view.cost_ms if view.replicas is not None else 2 * view.cost_ms
+
+
+def _turns(regions: Sequence[str], shares: Mapping[str, float]) -> Iterator[tuple[float, tuple[str, ...]]]:
+    upto = 0.0
+    for region in regions:
+        share = shares.get(region, 0.0)
+        if share > 0.0:
+            upto += share
+            yield upto, (region, *(other for other in regions if other != region))

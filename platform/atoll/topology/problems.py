@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from atoll.topology.document import TopologyDocument
@@ -43,19 +43,19 @@ def unknown(key: str, value: str, kind: str, known: Iterable[str]) -> Problem:
     return Problem(key, repr(value), f"no such {kind}; {hint}known: {', '.join(names) or 'none'}")
 
 
-def from_validation(error: ValidationError) -> list[Problem]:
-    """Pydantic's findings in Atoll's form."""
-    return [_problem(details) for details in error.errors(include_url=False)]
+def from_validation(error: ValidationError, document: type[BaseModel] = TopologyDocument) -> list[Problem]:
+    """Pydantic's findings about a file of this shape, in Atoll's form."""
+    return [_problem(details, document) for details in error.errors(include_url=False)]
 
 
-def _problem(details: ErrorDetails) -> Problem:
+def _problem(details: ErrorDetails, document: type[BaseModel]) -> Problem:
     location = [str(part) for part in details["loc"] if part != "[key]"]
     key = ".".join(location) or "(file)"
     match details["type"]:
         case "missing":
             return Problem(key, "missing", "add it")
         case "extra_forbidden":
-            siblings = _keys_at(details["loc"][:-1])
+            siblings = _keys_at(details["loc"][:-1], document)
             near = difflib.get_close_matches(location[-1], siblings, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             return Problem(key, "unknown", f"{hint}keys allowed here: {', '.join(siblings)}")
@@ -67,9 +67,9 @@ def _problem(details: ErrorDetails) -> Problem:
             return Problem(key, _short(details["input"]), message[:1].lower() + message[1:])
 
 
-def _keys_at(location: Sequence[str | int]) -> list[str]:
+def _keys_at(location: Sequence[str | int], document: type[BaseModel]) -> list[str]:
     """The keys that the schema allows at a place in the file, so that a typing error can name the right one."""
-    schema = TopologyDocument.model_json_schema(by_alias=True)
+    schema = document.model_json_schema(by_alias=True)
     node: dict[str, object] = schema
     for part in location:
         node = _step(schema, node, part)

@@ -26,6 +26,12 @@ class Address:
     def url(self) -> str:
         return f"http://{self}"
 
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """The reverse of `str`. Raises `ValueError` for anything else."""
+        host, _, port = text.rpartition(":")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
 
 @dataclass(frozen=True, slots=True)
 class PeerGateway:

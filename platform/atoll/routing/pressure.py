@@ -1,0 +1,36 @@
+"""How much is asked of a service, against what it can take anywhere: whether a failover would topple the survivors."""
+
+import math
+from collections.abc import Sequence
+
+from atoll.clock import Clock
+from atoll.routing.rank import Ranking, RegionView
+
+FADE_S = 3.0
+"""Time constant at which demand that is not seen any more is forgotten. A lost region's requests are not in flight for
+the moment, but they will be asked again elsewhere; by then they are seen there."""
+
+
+class Pressure:
+    """Demand / capacity over the eligible regions of one kind of request; above 1 there is not room for all."""
+
+    __slots__ = ("_at", "_clock", "_demand")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.monotonic()
+        self._demand = 0.0
+
+    def look(self, ranking: Ranking, views: Sequence[RegionView]) -> float:
+        """The pressure now; 0 if no capacity is known. A region of unknown load counts as empty, and as big as any."""
+        now = self._clock.monotonic()
+        faded = self._demand * math.exp((self._at - now) / FADE_S)
+        self._at = now
+        eligible = frozenset(ranking.regions)
+        known = [view for view in views if view.region in eligible and view.capacity]
+        self._demand = max(faded, float(sum(view.in_flight for view in known)))
+        capacity = sum(view.capacity or 0 for view in known)
+        if not capacity:
+            return 0.0
+        unknown = len(eligible) - len(known)
+        return self._demand / (capacity + unknown * max(view.capacity or 0 for view in known))
