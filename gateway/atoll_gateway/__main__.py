@@ -10,6 +10,7 @@ import uvloop
 
 from atoll.clock import SystemClock
 from atoll.geo.geoip import CityFileError
+from atoll.secrets import SecretError
 from atoll.telemetry import logs
 from atoll.topology import TopologyError
 from atoll.topology.wiring import WiringError, read_gateway_wiring
@@ -27,7 +28,7 @@ def main() -> int:
         logs.configure(sys.stderr, "INFO", static={"process": wiring.name})
         logging.getLogger("httpx").setLevel("WARNING")  # else a line for every look at Serve's status
         uvloop.run(run(wiring, SystemClock(), random.Random(), sys.stdout))
-    except (WiringError, TopologyError, TokenError, CityFileError) as error:
+    except (WiringError, TopologyError, TokenError, SecretError, CityFileError) as error:
         print(error, file=sys.stderr)
         return 2
     except ListenError as error:

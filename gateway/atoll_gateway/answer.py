@@ -11,6 +11,7 @@ from atoll_gateway.message import Response
 from atoll_gateway.upstream_connection import UpstreamResponse
 
 HELD_BYTES = 64 * 1024
+SWITCHING_PROTOCOLS = 101
 
 
 async def take_answer(answer: UpstreamResponse, region: str | None, done: Callable[[], None]) -> Response:
@@ -24,7 +25,8 @@ async def take_answer(answer: UpstreamResponse, region: str | None, done: Callab
     if length is not None and length <= HELD_BYTES:
         return Response(answer.status, headers, await answer.read(), region)
     stream = _Stream(answer, done)
-    return Response(answer.status, headers, stream.chunks(), region, stream.close)
+    tunnel = answer if answer.status == SWITCHING_PROTOCOLS else None
+    return Response(answer.status, headers, stream.chunks(), region, stream.close, tunnel)
 
 
 class _Stream:

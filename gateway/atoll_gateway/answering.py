@@ -1,6 +1,6 @@
-"""Whole answers over ASGI, for the few places that need no framework."""
+"""Whole answers, for the few places that need no framework."""
 
-from atoll_gateway.http.exchange import Send
+from atoll_gateway.http.exchange import Exchange, Send
 from atoll_gateway.http.problem import CONTENT_TYPE, Problem
 from atoll_gateway.message import Headers
 
@@ -17,5 +17,16 @@ async def send_whole(
 ) -> None:
     """Answers with a body that is wholly known."""
     fields = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *(headers or ())]
-    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send_answer(send, status, fields, body)
+
+
+async def send_answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Answers with headers whose names are in lower case and with a whole body.
+
+    On a connection of our own server that is one call and one write, not two ASGI messages.
+    """
+    if isinstance(send, Exchange):
+        send.respond(status, headers, body)
+        return
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -3,16 +3,26 @@
 from collections.abc import Mapping
 
 from atoll.geo.place import Place
+from atoll.resilience.breaker import BreakerState
+from atoll.resilience.criticality import Criticality
 from atoll.routing.explain import ExplainDocument, explain
 from atoll.routing.rank import rank
 from atoll.routing.residency import allowed_zones, transit_zones
 from atoll.telemetry.metrics import CONTENT_TYPE
 from atoll.topology import Service
+from atoll_gateway.board import RegionLoad
 from atoll_gateway.control import Asked, Ready, SteerDocument, SteerGateway, SteerPlace
 from atoll_gateway.gateway import Gateway
 from atoll_gateway.http.problem import Problem
 from atoll_gateway.peer_report import PeerReport, ServiceLoad, TopologyStamp
-from atoll_gateway.views import PeerView, RegionHealthView, RegionsDocument, ServiceView, TopologyView
+from atoll_gateway.views import (
+    LoadView,
+    PeerView,
+    RegionHealthView,
+    RegionsDocument,
+    ServiceView,
+    TopologyView,
+)
 
 ANYWHERE = Place(country=None, coordinates=None, source="unknown")
 
@@ -72,7 +82,11 @@ class Answers:
             source or gateway.wiring.region or next(iter(steering.regions), topology.steering.default_region)
         )
         zones = allowed_zones(topology, known, place.country)
-        times = {name: topology.rtt_ms(start, name) for name in topology.regions}
+        if start == gateway.wiring.region:
+            routing = gateway.board.ranking(known, zones, place)
+        else:  # what a gateway there would decide, as far as health and load are known here; the shares are its own
+            times = {name: topology.rtt_ms(start, name) for name in topology.regions}
+            routing = rank(known, zones, gateway.board.views(known, times), topology.routing)
         return explain(
             topology,
             known,
@@ -81,7 +95,7 @@ class Answers:
             gateway=gateway.wiring.name,
             routed_from=start,
             steering=steering,
-            routing=rank(known, zones, gateway.board.views(known, times), topology.routing),
+            routing=routing,
         )
 
     def exposition(self) -> tuple[bytes, str]:
@@ -93,6 +107,29 @@ class Answers:
         for service, group in gateway.replicas.statistics().items():
             metrics.replicas(service, group.known)
             metrics.replica_ejections(service, group.ejections)
+        for (region, service), lane in gateway.stack.regions.statistics().items():
+            bulkhead = lane.bulkhead
+            metrics.bulkhead(
+                service,
+                region,
+                limit=bulkhead.limit,
+                in_flight=bulkhead.in_flight,
+                waiting=bulkhead.waiting,
+                shed={of.name.lower(): bulkhead.shed[of] for of in Criticality},
+            )
+            closed = lane.breaker.state is BreakerState.CLOSED
+            metrics.breaker(service, region, closed=closed, trips=lane.breaker.trips)
+        for service, retries in gateway.stack.retry.statistics().items():
+            budget, attempts = retries.budget, retries.attempts
+            metrics.retries(
+                service,
+                balance=budget.balance,
+                requests=budget.requests,
+                successes=budget.successes,
+                limit_exceeded=budget.limit_exceeded,
+                overflow=budget.overflow,
+            )
+            metrics.hedges(service, sent=attempts.hedges_sent, won=attempts.hedges_won)
         metrics.topology_refusals(gateway.topology_file.statistics().refused)
         metrics.draining(bool(gateway.draining))
         metrics.access_log_dropped(gateway.access_log.statistics().dropped)
@@ -133,6 +170,10 @@ class Answers:
                         for service in topology.services_in(name)
                     },
                     self._peers(name),
+                    {
+                        service.name: _load(gateway.board.load(service, name))
+                        for service in topology.services_in(name)
+                    },
                 )
                 for name, health in gateway.board.health().items()
             },
@@ -141,8 +182,12 @@ class Answers:
     def _load(self, service: Service) -> ServiceLoad:
         replicas = self._gateway.replicas
         live = replicas.live(service.name)
-        capacity = (live or 0) * service.replicas.max_in_flight
-        return ServiceLoad(replicas=live, in_flight=replicas.in_flight(service.name), capacity=capacity)
+        return ServiceLoad(
+            replicas=live,
+            in_flight=replicas.in_flight(service.name),
+            capacity=self._gateway.board.own_capacity(service),
+            ejected=0 if live is None else len(replicas.of(service.name)) - live,
+        )
 
     def _service(self, service: Service) -> ServiceView:
         gateway = self._gateway
@@ -157,6 +202,7 @@ class Answers:
             capacity=load.capacity,
             requests=statistics.requests,
             attempts=statistics.attempts,
+            pressure=round(gateway.board.pressure(service, service.residency), 3),
         )
 
     def _peers(self, region: str) -> Mapping[str, PeerView]:
@@ -173,6 +219,10 @@ class Answers:
             )
             for peer in gateway.peers.of(region)
         }
+
+
+def _load(load: RegionLoad) -> LoadView:
+    return LoadView(load.in_flight, load.capacity)
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, object]) -> Problem:

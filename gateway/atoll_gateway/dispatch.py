@@ -1,10 +1,13 @@
 """One ASGI application a listener: who may talk to it, and which application gets which path."""
 
+from collections.abc import Awaitable
+
 from atoll_gateway import problems
 from atoll_gateway.answering import send_problem
 from atoll_gateway.headers import first
 from atoll_gateway.http.connection import EXTENSION, Connection
 from atoll_gateway.http.exchange import Application, Receive, Scope, Send
+from atoll_gateway.keys.wire import PATH as KEYS
 from atoll_gateway.secret import Token
 from atoll_gateway.table import CALL
 
@@ -16,10 +19,11 @@ class Public:
         self._control = control
         self._proxy = proxy
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """No coroutine of its own: it would be one more frame in the way of every request."""
         path = scope["raw_path"]
         application = self._control if path.startswith(b"/-/") and not path.startswith(CALL) else self._proxy
-        await application(scope, receive, send)
+        return application(scope, receive, send)
 
 
 class Peer:
@@ -28,10 +32,13 @@ class Peer:
     What the far side says of a request (hops, place, zones, deadline) is believed on such a connection alone.
     """
 
-    def __init__(self, token: Token, hello: Application, health: Application, proxy: Application) -> None:
+    def __init__(
+        self, token: Token, hello: Application, health: Application, keys: Application, proxy: Application
+    ) -> None:
         self._token = token
         self._hello = hello
         self._health = health
+        self._keys = keys
         self._proxy = proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +53,8 @@ class Peer:
             await self._hello(scope, receive, send)
         elif path == b"/-/peer/health":
             await self._health(scope, receive, send)
+        elif path.startswith(KEYS):
+            await self._keys(scope, receive, send)
         else:
             await self._proxy(scope, receive, send)
 

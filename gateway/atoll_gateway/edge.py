@@ -4,6 +4,8 @@ What peers say of a request counts on a trusted peer connection alone; everybody
 noted for a service's own calls counts from anywhere: it is signed.
 """
 
+import asyncio
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 from atoll.clock import Clock
@@ -12,16 +14,17 @@ from atoll.geo.place import Place
 from atoll.resilience.criticality import CRITICALITIES, Criticality
 from atoll.resilience.deadline import Deadline, parse_deadline_ms, parse_timeout
 from atoll.routing.residency import allowed_zones
-from atoll.telemetry.trace import Ids, accept_request_id, parse_traceparent
+from atoll.telemetry.trace import Ids, TraceContext, accept_request_id, parse_traceparent
 from atoll.topology import Idempotency, Service
 from atoll_gateway import problems
-from atoll_gateway.body import BodyTooLarge, HeldBody, read_body
-from atoll_gateway.call_context import CallContexts
-from atoll_gateway.headers import DROPPED_FROM_REQUESTS, end_to_end
+from atoll_gateway.body import EMPTY, BodyTooLarge, HeldBody, StreamedBody, read_body
+from atoll_gateway.call_context import CallContext, CallContexts
+from atoll_gateway.headers import DROPPED_FROM_REQUESTS, end_to_end, write_lines
 from atoll_gateway.http.connection import Connection
 from atoll_gateway.http.exchange import Receive, Scope
 from atoll_gateway.http.problem import Problem
-from atoll_gateway.message import Request
+from atoll_gateway.http.upgrade import UPGRADE
+from atoll_gateway.message import Headers, Request
 from atoll_gateway.table import CALL, Table
 
 DROPPED_WITHOUT_TRACE = DROPPED_FROM_REQUESTS | {b"tracestate"}
@@ -63,6 +66,7 @@ class Edge:
         """The service that a request is for. Raises `Rejected` if there is none."""
         path = scope["raw_path"]
         if path.startswith(CALL) and (meant := self._table.path_of_call(path)) is not None:
+            scope["atoll.target"] = meant + scope["atoll.target"][len(path) :]
             scope["raw_path"] = path = meant
             scope["path"] = unquote(path.decode("ascii"))
         service = self._table.service_of(path)
@@ -75,48 +79,87 @@ class Edge:
         self, scope: Scope, receive: Receive, connection: Connection, service: Service, request_id: str
     ) -> Request:
         """Checks a request of a service and takes in its body if it is short. Raises `Rejected` or `ClientGone`."""
-        fields = dict(scope["headers"])
+        headers = scope["headers"]
+        known = connection.memo
+        # Clients on a kept connection say the same of themselves in each request.
+        if not isinstance(known, _Known) or not known.holds(
+            headers, service, self._table, connection.trusted
+        ):
+            known = self._learn(headers, service, connection)
+        deadline = Deadline(self._clock, known.timeout_s)
+        body: HeldBody | StreamedBody = EMPTY
+        length = known.length
+        if length != 0:
+            try:
+                async with asyncio.timeout(deadline.remaining_s):
+                    body = await read_body(receive, length, service.max_body_bytes)
+            except BodyTooLarge as error:
+                raise Rejected(problems.body_too_large(service.name, service.max_body_bytes)) from error
+            except TimeoutError as error:
+                raise Rejected(problems.body_too_slow(deadline.seconds)) from error
+            if isinstance(body, HeldBody):
+                length = body.length
+        context = known.context
+        return Request(
+            id=request_id,
+            trace=self._ids.child(known.trace),
+            method=scope["method"],
+            target=scope["atoll.target"],
+            headers=known.passed,
+            lines=known.lines,
+            body=body,
+            content_length=length,
+            service=service,
+            place=known.place,
+            client=known.client,
+            zones=known.zones,
+            deadline=deadline,
+            forwarded=known.forwarded,
+            root=service.name if context is None else context.root,
+            nested=context is not None and not known.forwarded,
+            again=context is not None and context.again,
+            explain=known.explain,
+            upgrade=UPGRADE in scope["extensions"],
+            criticality=known.criticality,
+            key=known.key,
+        )
+
+    def _learn(self, headers: Headers, service: Service, connection: Connection) -> "_Known":
+        """Reads the header fields of a request, and keeps what they say for the next one on the connection."""
+        fields = dict(headers)
+        trusted = connection.trusted
         peer = connection.peer[0] if connection.peer is not None else ""
-        forwarded = connection.trusted and b"atoll-hop" in fields
-        client = self._client(peer, fields, connection.trusted)
+        forwarded = trusted and b"atoll-hop" in fields
+        client = self._client(peer, fields, trusted)
         note = fields.get(b"atoll-context")
         context = None if note is None else self._contexts.read(note)
         place = self._geo.locate(client) if context is None else context.place
         zones = self._allowed(service, place.country)
-        if context is not None:
-            zones &= context.zones
-        deadline = Deadline(self._clock, _timeout(fields, service, forwarded))
         length = fields.get(b"content-length")
-        declared = int(length) if length is not None else (None if b"transfer-encoding" in fields else 0)
-        try:
-            body = await read_body(receive, declared, service.max_body_bytes)
-        except BodyTooLarge as error:
-            raise Rejected(problems.body_too_large(service.name, service.max_body_bytes)) from error
-        query = scope["query_string"]
         trace = parse_traceparent(fields[b"traceparent"]) if b"traceparent" in fields else None
-        return Request(
-            id=request_id,
-            trace=self._ids.child(trace),
-            method=scope["method"],
-            target=scope["raw_path"] + b"?" + query if query else scope["raw_path"],
-            headers=end_to_end(
-                scope["headers"], DROPPED_FROM_REQUESTS if trace is not None else DROPPED_WITHOUT_TRACE
-            ),
-            body=body,
-            content_length=body.length if isinstance(body, HeldBody) else declared,
+        passed = end_to_end(headers, DROPPED_FROM_REQUESTS if trace is not None else DROPPED_WITHOUT_TRACE)
+        known = _Known(
+            headers=headers,
             service=service,
-            place=place,
+            table=self._table,
+            trusted=trusted,
+            passed=passed,
+            lines=b"%bx-forwarded-for: %b\r\nx-forwarded-proto: http\r\n"
+            % (write_lines(passed), client.encode()),
+            trace=trace,
             client=client,
-            zones=zones,
-            deadline=deadline,
+            place=place,
+            zones=zones if context is None else zones & context.zones,
+            timeout_s=_timeout(fields, service, forwarded),
+            length=int(length) if length is not None else (None if b"transfer-encoding" in fields else 0),
             forwarded=forwarded,
-            root=service.name if context is None else context.root,
-            nested=context is not None and not forwarded,
-            again=context is not None and context.again,
-            explain=connection.trusted and b"atoll-explain" in fields,
+            context=context,
+            explain=trusted and b"atoll-explain" in fields,
             criticality=_criticality(fields.get(b"atoll-criticality")),
             key=None if service.idempotency is Idempotency.OFF else fields.get(b"idempotency-key"),
         )
+        connection.memo = known if note is None else None  # what a note says is true for a while only
+        return known
 
     def locate(self, peer: str, headers: dict[bytes, bytes]) -> tuple[str, Place]:
         """Address and place of a client of the public listener."""
@@ -140,6 +183,41 @@ class Edge:
         if zones is None:
             zones = self._zones[key] = allowed_zones(self._table.topology, service, country)
         return zones
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What follows from a request's header fields, its service and the topology, and from nothing else."""
+
+    headers: Headers
+    service: Service
+    table: Table
+    trusted: bool
+    passed: Headers
+    """The fields that go on."""
+    lines: bytes
+    """The same on the wire, and who asks."""
+    trace: TraceContext | None
+    client: str
+    place: Place
+    zones: frozenset[str]
+    timeout_s: float
+    length: int | None
+    """Of the body, as announced; None if that is not known."""
+    forwarded: bool
+    context: CallContext | None
+    explain: bool
+    criticality: Criticality
+    key: bytes | None
+
+    def holds(self, headers: Headers, service: Service, table: Table, trusted: bool) -> bool:
+        """Whether it is true of another request on the same connection."""
+        return (
+            service is self.service
+            and table is self.table
+            and trusted is self.trusted
+            and headers == self.headers
+        )
 
 
 def _plausible(address: str) -> bool:

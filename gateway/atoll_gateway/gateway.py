@@ -8,18 +8,24 @@ from typing import TextIO
 from atoll.clock import Clock
 from atoll.geo.geoip import GeoIp
 from atoll.geo.rtt import RoundTripModel
+from atoll.stores import open_store
 from atoll.telemetry.logs import AccessLog
 from atoll.telemetry.metrics import GatewayMetrics
 from atoll.telemetry.trace import Ids
-from atoll.topology import Topology
+from atoll.topology import ServiceKind, Topology
 from atoll.topology.wiring import Address, GatewayWiring, PeerGateway
 from atoll_gateway.board import Board
 from atoll_gateway.call_context import CallContexts
 from atoll_gateway.drain import DrainFlag
 from atoll_gateway.edge import Edge
 from atoll_gateway.headers import write_head
+from atoll_gateway.keys.homes import KeyHomes
+from atoll_gateway.keys.settling import Settling
+from atoll_gateway.keys.store import StoreKeys
+from atoll_gateway.liveness import Liveness
 from atoll_gateway.peers import Peers
 from atoll_gateway.proxy import Proxy
+from atoll_gateway.rate_limits import RateLimits
 from atoll_gateway.reload import TopologyFile
 from atoll_gateway.replicas import Replicas
 from atoll_gateway.request_head import RequestHead
@@ -32,7 +38,11 @@ REPLICA_POOL = PoolSettings(max_connections=512, connect_timeout_s=1.0, idle_tim
 """Serve keeps idle connections for 90 s (its `keep_alive_timeout_s` as Atoll deploys it)."""
 
 PEER_POOL = PoolSettings(
-    max_connections=512, connect_timeout_s=1.5, acquire_timeout_s=2.0, idle_timeout_s=60.0
+    max_connections=512,
+    connect_timeout_s=1.5,
+    acquire_timeout_s=2.0,
+    idle_timeout_s=60.0,
+    header_bytes=80 * 1024,  # a replica's longest head, and what the gateway there adds to it
 )
 """Gateways keep idle connections for 75 s. A connect over a link costs two round trips, the greeting included."""
 
@@ -43,7 +53,7 @@ class Gateway:
     def __init__(
         self, wiring: GatewayWiring, clock: Clock, chance: random.Random, access_log: TextIO | None
     ) -> None:
-        """Raises `TopologyError`, `TokenError` or `CityFileError` if something that it stands on can't be used."""
+        """Raises `TopologyError`, `TokenError`, `SecretError` or `CityFileError` if what it stands on can't be used."""
         self.topology_file = TopologyFile(
             wiring.topology_file, wiring.state_dir / "topology.toml", limit=wiring.regions
         )
@@ -59,22 +69,55 @@ class Gateway:
         self.access_log = AccessLog(_writer(access_log), clock)
         self.draining = DrainFlag(wiring.drain_file, self._changed)
         self.geo = GeoIp(city_file=Path(topology.geo.city_database) if topology.geo.city_database else None)
-        self.peers = Peers(wiring.peers, self._to_peer, clock, chance, topology.health, self._changed)
-        self.replicas = Replicas(self._to_replica, clock, chance, self._changed)
+        self.peers = Peers(
+            wiring.peers,
+            self._to_peer,
+            clock,
+            chance,
+            topology.health,
+            self._changed,
+            siblings=wiring.siblings,
+            outlier=topology.outlier,
+            expected_s=self._expected_s,
+        )
+        self.replicas = Replicas(self._to_replica, clock, chance, self._changed, topology.outlier)
+        self.liveness = Liveness(self.replicas, self._to_replica, clock, topology.outlier)
         if wiring.serve is not None:
             self.replicas.use_proxy(wiring.serve.proxy)
         self.board = Board(
-            wiring.region, topology, self.peers, self.replicas, lambda: bool(self.draining), RoundTripModel()
+            wiring.region,
+            topology,
+            self.peers,
+            self.replicas,
+            lambda: bool(self.draining),
+            RoundTripModel(),
+            clock,
         )
+        self.replicas.use_origins(_origins(topology, wiring.region))
         ids = Ids()
         contexts = CallContexts(self.peer_token.derive(b"atoll call context"), clock)
         self.edge = Edge(table, self.geo, contexts, clock, ids)
         head = RequestHead(ids, contexts)
+        self.keys = None if wiring.state is None else StoreKeys(open_store(wiring.state, retries=1))
+        self.homes = KeyHomes(wiring.region, topology, self.board, self.peers, self.keys)
+        self.settling = Settling(clock, chance)
+        self.rate_limits = RateLimits(clock, None if wiring.cache is None else open_store(wiring.cache))
         self.stack = build_stack(
-            wiring.region, self.board, self.peers, self.replicas, clock, chance, head, self.metrics
+            wiring.name,
+            wiring.region,
+            self.board,
+            self.peers,
+            self.replicas,
+            clock,
+            chance,
+            head,
+            self.metrics,
+            self.homes,
+            self.settling,
+            self.rate_limits,
         )
         self.stack.use(topology)
-        self.proxy = Proxy(self.edge, self.stack, clock, self.metrics, self.access_log)
+        self.proxy = Proxy(self.edge, self.stack.first, clock, self.metrics, self.access_log)
         self.proxy.use(topology, wiring.region)
 
     def use(self, topology: Topology) -> None:
@@ -82,24 +125,40 @@ class Gateway:
         self.topology = topology
         self.edge.use(compile_table(topology))
         self.board.use(topology)
+        self.peers.use(topology.outlier)
+        self.replicas.use(topology.outlier)
+        self.replicas.use_origins(_origins(topology, self.wiring.region))
+        self.liveness.use(topology.outlier)
         self.stack.use(topology)
         self.proxy.use(topology, self.wiring.region)
         self.metrics.topology_taken(topology.revision)
 
     def poll(self) -> None:
-        """Looks at what tells of itself only when asked: the topology file, the drain file, ejections that ended."""
+        """Looks at what tells of itself only when asked: topology and drain file, ended ejections, capacities."""
         self.topology_file.poll(self.use)
         self.draining.poll()
         self.board.changed()
+        self.stack.regions.poll()
 
     def close(self) -> None:
-        """Closes every connection to replicas and peers."""
+        """Closes every connection to replicas and peers, and ends what still runs for clients that are gone."""
+        self.settling.close()
         self.peers.close()
         self.replicas.close()
         self.geo.close()
 
+    async def close_stores(self) -> None:
+        """Closes every connection to the region's stores."""
+        if self.keys is not None:
+            await self.keys.close()
+
     def _changed(self) -> None:
         self.board.changed()
+
+    def _expected_s(self, region: str) -> float | None:
+        """How long a round trip to a region should take; from an entry, which may stand anywhere, nobody knows."""
+        own = self.wiring.region
+        return None if own is None else self.topology.rtt_ms(own, region) / 1000
 
     def _to_replica(self, address: Address) -> Upstream:
         return Upstream(address.host, address.port, settings=REPLICA_POOL, clock=self.clock)
@@ -118,6 +177,15 @@ class Gateway:
         return Upstream(
             peer.address.host, peer.address.port, settings=PEER_POOL, greeting=lambda: hello, clock=self.clock
         )
+
+
+def _origins(topology: Topology, region: str | None) -> dict[str, tuple[Address, ...]]:
+    """Addresses in the own region of the services that are not on Ray."""
+    return {
+        service.name: tuple(Address.parse(address) for address in service.origins.get(region or "", ()))
+        for service in topology.services.values()
+        if service.kind is ServiceKind.ORIGIN
+    }
 
 
 def _writer(stream: TextIO | None) -> Callable[[bytes], object] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from atoll.geo.place import Place
+from atoll.resilience.attempts import Failure
 from atoll.resilience.criticality import Criticality
 from atoll.resilience.deadline import Deadline
 from atoll.resilience.replay import IDEMPOTENT_METHODS
@@ -16,6 +17,7 @@ from atoll.routing.rank import Ranking
 from atoll.telemetry.trace import TraceContext
 from atoll.topology import Idempotency, Service
 from atoll_gateway.http.problem import Problem
+from atoll_gateway.tunnel import End
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -49,7 +51,10 @@ class Request:
     target: bytes
     """Path and query as the client wrote them."""
     headers: Headers
-    """End-to-end headers only: hop-by-hop, forwarding and control headers have been taken out."""
+    """End-to-end headers only: hop-by-hop, forwarding and control headers have been taken out. The requests of a
+    connection that repeat them share them, so they are never changed in place."""
+    lines: bytes
+    """The same as they stand on the wire, with ``X-Forwarded-For`` and ``X-Forwarded-Proto``."""
     body: RequestBody
     content_length: int | None
     """Length of the body if it is known, 0 for none; None is a body of unknown length (chunked)."""
@@ -69,6 +74,8 @@ class Request:
     again: bool = False
     """Whether that other request is itself a further attempt; then this one is not retried: retries don't multiply."""
     explain: bool = False
+    upgrade: bool = False
+    """Whether it asks to speak WebSocket from here on; such a request is neither hedged nor sent twice."""
     criticality: Criticality = Criticality.DEFAULT
     key: bytes | None = None
     """The ``Idempotency-Key``, unless its service switched keys off."""
@@ -80,12 +87,19 @@ class Request:
     @property
     def replay_safe(self) -> bool:
         """Whether doing it twice is the same as doing it once: by its method, or by its key."""
-        return self.method in IDEMPOTENT_METHODS or self.keyed
+        return (self.method in IDEMPOTENT_METHODS and not self.upgrade) or self.keyed
 
     @property
     def keyed(self) -> bool:
         """Whether its service commits the request's key together with its effect."""
         return self.key is not None and self.service.idempotency is Idempotency.SERVICE
+
+
+class Switched(Protocol):
+    """An upstream that has answered 101."""
+
+    def switch(self) -> End:
+        """Hands its connection over to a tunnel; `Response.close` still ends it."""
 
 
 @dataclass(slots=True)
@@ -97,14 +111,15 @@ class Response:
     body: bytes | AsyncIterator[bytes]
     region: str | None
     close: Callable[[], None] | None = None
-    """Gives up a body that is not read to its end."""
+    """Gives up a body that is not read to its end, or a tunnel."""
+    tunnel: Switched | None = None
+    """Set if a request for WebSocket was granted; there is no body then, and the request lasts until `close`."""
 
 
-class Failed(Exception):
+class Failed(Failure):
     """No response could be had; `problem` is what the client is told if nothing better comes.
 
-    `sent`: the request may have reached a replica. `refused`: the far side said that it did not execute it.
-    `elsewhere`: another region could still do better.
+    `isolated`: one replica's doing while the others of its region do well, so it does not speak against the region.
     """
 
     def __init__(
@@ -114,14 +129,14 @@ class Failed(Exception):
         sent: bool,
         refused: bool = False,
         elsewhere: bool = True,
-        retry_after_s: int | None = None,
+        retry_after_s: float | None = None,
+        isolated: bool = False,
     ) -> None:
-        super().__init__(problem.detail)
+        super().__init__(
+            problem.detail, sent=sent, refused=refused, elsewhere=elsewhere, retry_after_s=retry_after_s
+        )
         self.problem = problem
-        self.sent = sent
-        self.refused = refused
-        self.elsewhere = elsewhere
-        self.retry_after_s = retry_after_s
+        self.isolated = isolated
 
 
 Layer = Callable[[Request], Awaitable[Response]]

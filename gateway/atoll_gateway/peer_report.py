@@ -1,4 +1,8 @@
-"""What a gateway tells its peers of its region every half second: ``atoll.peer/1``."""
+"""What a gateway tells its peers of its region every half second: ``atoll.peer/1``.
+
+A version and its successor work side by side: keys that a reader doesn't know are passed over, and every key that was
+not there from the beginning has a default.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +18,11 @@ class ServiceLoad:
 
     replicas: int | None
     in_flight: int
+    """Requests that this gateway has with replicas of its region."""
     capacity: int
+    """Requests that the region takes at once, through all its gateways together."""
+    ejected: int = 0
+    """Replicas that are there and left out for a while, because they failed."""
 
 
 @dataclass(frozen=True, slots=True)

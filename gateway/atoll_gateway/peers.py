@@ -1,5 +1,7 @@
 """The gateways of other regions: probed all the time, and used over one pool of connections each.
 
+The other gateways of the own region, its siblings, are probed too, for their load alone: requests are never sent there.
+
 A peer's health comes from its answers to probes and from what happens to requests on the way to it. When a peer is
 found to be down, every attempt that still waits for it is given up at once, so that it can be made elsewhere.
 """
@@ -7,14 +9,16 @@ found to be down, every attempt that still waits for it is given up at once, so 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from atoll.clock import Clock
 from atoll.resilience.health import PeerHealth
-from atoll.topology import HealthPolicy
+from atoll.resilience.outlier import Host, Hosts
+from atoll.routing.slowness import Slowness
+from atoll.topology import HealthPolicy, OutlierPolicy
 from atoll.topology.wiring import PeerGateway
 from atoll_gateway.headers import write_head
 from atoll_gateway.peer_report import PEER_REPORT, PeerReport
@@ -27,28 +31,77 @@ PROBES_AT_ONCE = 4
 """A peer that answers slowly has this many probes under way before one is left out."""
 
 
-class Peer:
-    """One gateway of another region."""
+LOAD_FRESH_S = 3.0
+"""A load that was heard longer ago than six reports is not known any more."""
+LONGEST_LOAD = 20
+"""Bytes of an ``Atoll-Load`` that can be one."""
 
-    __slots__ = ("gateway", "health", "in_flight", "probes", "report", "trusted", "upstream", "waiting")
+
+@dataclass(slots=True)
+class PeerLoad:
+    """A service as a gateway told of it last: its own requests in flight, its region's capacity."""
+
+    in_flight: int
+    capacity: int
+    heard: float
+
+
+class Peer(Host):
+    """One gateway: of another region, or a sibling."""
+
+    __slots__ = (
+        "_group",
+        "gateway",
+        "health",
+        "loads",
+        "probes",
+        "report",
+        "slowness",
+        "trusted",
+        "upstream",
+        "waiting",
+    )
 
     def __init__(
-        self, gateway: PeerGateway, upstream: Upstream, probes: Upstream, health: PeerHealth
+        self,
+        gateway: PeerGateway,
+        upstream: Upstream,
+        probes: Upstream,
+        health: PeerHealth,
+        slowness: Slowness,
+        clock: Clock,
+        group: "Hosts[Peer]",
     ) -> None:
+        super().__init__(clock)
+        self.slowness = slowness
         self.gateway = gateway
         self.upstream = upstream
         self.probes = probes
         """Connections of their own, so that a probe never waits behind requests."""
         self.health = health
         self.report: PeerReport | None = None
-        self.in_flight = 0
+        self.loads: dict[str, PeerLoad] = {}
+        """By service; from reports, and from ``Atoll-Load`` on responses."""
         self.waiting = 0
+        """Probes under way."""
         self.trusted = False
         """Whether it was healthy when that was last looked at."""
+        self._group = group
 
     def done(self) -> None:
         """A request that was sent here is over."""
-        self.in_flight -= 1
+        self._group.end(self)
+
+    def told(self, service: str, load: bytes, now: float) -> None:
+        """Takes in an ``Atoll-Load``: ``<in flight>/<capacity>``. Anything else is passed over."""
+        in_flight, _, capacity = load.partition(b"/")
+        if not (in_flight.isdigit() and capacity.isdigit() and len(load) <= LONGEST_LOAD):
+            return
+        known = self.loads.get(service)
+        if known is None:
+            self.loads[service] = PeerLoad(int(in_flight), int(capacity), now)
+        else:
+            known.in_flight, known.capacity, known.heard = int(in_flight), int(capacity), now
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,41 +129,97 @@ class Peers:
         chance: random.Random,
         policy: HealthPolicy,
         changed: Callable[[], None],
+        siblings: Iterable[PeerGateway] = (),
+        outlier: OutlierPolicy | None = None,
+        expected_s: Callable[[str], float | None] = lambda _: None,
     ) -> None:
+        """`expected_s` tells how long a round trip to a region should take, in seconds; None if nobody knows."""
         self._clock = clock
+        self._expected_s = expected_s
         self._chance = chance
         self._policy = policy
         self._changed = changed
         self._head = write_head("GET", b"/-/peer/health", [(b"host", b"peer")])
-        self._by_region: dict[str, list[Peer]] = {}
+        self._by_region: dict[str, Hosts[Peer]] = {}
+        self._siblings: Hosts[Peer] = self._hosts(outlier)
         for gateway in gateways:
-            peer = Peer(gateway, connect(gateway), connect(gateway), PeerHealth(clock, policy))
-            self._by_region.setdefault(gateway.region, []).append(peer)
+            group = self._by_region.get(gateway.region)
+            if group is None:
+                group = self._by_region[gateway.region] = self._hosts(outlier)
+            self._join(group, gateway, connect)
+        for gateway in siblings:
+            self._join(self._siblings, gateway, connect)
+
+    def _hosts(self, outlier: OutlierPolicy | None) -> Hosts[Peer]:
+        return Hosts(self._clock, outlier or OutlierPolicy(), self._chance, _ejected)
+
+    def _join(
+        self, group: Hosts[Peer], gateway: PeerGateway, connect: Callable[[PeerGateway], Upstream]
+    ) -> None:
+        health = PeerHealth(self._clock, self._policy)
+        slowness = Slowness(self._clock, self._expected_s(gateway.region))
+        group.join(Peer(gateway, connect(gateway), connect(gateway), health, slowness, self._clock, group))
+
+    def use(self, outlier: OutlierPolicy) -> None:
+        """Takes up another policy of ejection."""
+        for group in self._by_region.values():
+            group.use(outlier)
 
     @property
     def regions(self) -> Iterable[str]:
         """Regions that have a peer."""
         return self._by_region.keys()
 
+    @property
+    def siblings(self) -> Iterable[Peer]:
+        """The other gateways of the own region."""
+        return self._siblings
+
     def of(self, region: str) -> list[Peer]:
         """The gateways of a region, healthy or not."""
-        return self._by_region.get(region, [])
+        return list(self._by_region.get(region, ()))
+
+    def group(self, region: str) -> Hosts[Peer] | None:
+        """The gateways of a region, to tell what came of requests to them."""
+        return self._by_region.get(region)
+
+    def delays_ms(self) -> Mapping[str, float]:
+        """How much slower than usual the way to each region is, through its best healthy gateway.
+
+        What the least slow one has as well is this process's own slowness, and is left out.
+        """
+        delays = {
+            region: min((peer.slowness.delay_ms for peer in group if peer.health.healthy), default=0.0)
+            for region, group in self._by_region.items()
+        }
+        common = min(delays.values(), default=0.0)
+        return {region: delay - common for region, delay in delays.items()}
 
     def pick(self, region: str, avoid: frozenset[str] = frozenset()) -> Peer | None:
-        """The least busy healthy gateway of a region; if none is healthy, the least busy one all the same.
+        """The less busy of the healthy gateways of a region that don't fail more than the others.
 
-        Whether an unhealthy region is tried at all is for routing to decide, not for this.
+        If none is healthy, the least busy one all the same: whether an unhealthy region is tried at all is for routing
+        to decide, not for this.
         """
-        peers = [peer for peer in self.of(region) if peer.gateway.name not in avoid]
-        healthy = [peer for peer in peers if peer.health.healthy]
-        return min(healthy or peers, key=lambda peer: (peer.in_flight, self._chance.random()), default=None)
+        group = self._by_region.get(region)
+        if group is None:
+            return None
+        out = frozenset(peer for peer in group if not peer.health.healthy or peer.gateway.name in avoid)
+        chosen = group.pick(out)
+        if chosen is None:
+            rest = [peer for peer in group if peer.gateway.name not in avoid]
+            chosen = min(rest, key=lambda peer: peer.in_flight, default=None)
+        return chosen
+
+    def _all(self) -> Iterator[Peer]:
+        for group in (*self._by_region.values(), self._siblings):
+            yield from group
 
     async def watch(self) -> None:
         """Probes every peer until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for peers in self._by_region.values():
-                for peer in peers:
-                    group.create_task(self._watch(peer))
+            for peer in self._all():
+                group.create_task(self._watch(peer))
 
     async def _watch(self, peer: Peer) -> None:
         interval = self._policy.probe_interval_s
@@ -128,6 +237,7 @@ class Peers:
                 self._note(peer)
 
     async def _probe(self, peer: Peer) -> None:
+        began = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._policy.silence_s):
                 response = await peer.probes.send(self._head, None, method="GET")
@@ -142,12 +252,20 @@ class Peers:
                 peer.health.probe_failed(f"answered {response.status}")
             else:
                 peer.health.probe_answered()
+                peer.slowness.look(self._clock.monotonic() - began)
                 if peer.report is None or _matters(report, peer.report):
                     self._changed()
                 peer.report = report
+                self._take_loads(peer, report)
         finally:
             peer.waiting -= 1
         self._note(peer)
+
+    def _take_loads(self, peer: Peer, report: PeerReport) -> None:
+        now = self._clock.monotonic()
+        peer.loads = {
+            name: PeerLoad(load.in_flight, load.capacity, now) for name, load in report.services.items()
+        }
 
     def refused(self, peer: Peer) -> None:
         """A request to this peer found nobody there."""
@@ -169,7 +287,7 @@ class Peers:
             peer.upstream.fail_all(Abandoned(f"{peer.gateway.name} is unhealthy: {peer.health.reason}"))
 
     def statistics(self) -> Mapping[str, PeerStatistics]:
-        """A snapshot a peer, by gateway name."""
+        """A snapshot a peer, by gateway name; siblings are left out."""
         return {
             peer.gateway.name: PeerStatistics(
                 region=peer.gateway.region,
@@ -187,10 +305,17 @@ class Peers:
 
     def close(self) -> None:
         """Closes every connection."""
-        for peers in self._by_region.values():
-            for peer in peers:
-                peer.upstream.close()
-                peer.probes.close()
+        for peer in self._all():
+            peer.upstream.close()
+            peer.probes.close()
+
+
+def _ejected(peer: Peer) -> None:
+    log.warning("peer %s", "is left out for a while" if peer.ejected else "is back", extra=_fields(peer))
+
+
+def _fields(peer: Peer) -> dict[str, str]:
+    return {"peer": peer.gateway.name, "reason": peer.ejected or "answers again"}
 
 
 def _matters(new: PeerReport, old: PeerReport) -> bool:

@@ -1,48 +1,70 @@
 """Balances requests over the replicas of the own region, straight to their addresses.
 
 The table of replicas is a hint from Serve's status: a replica that refuses is ejected at once, whatever the table
-says, and tried again after a pause that doubles while it keeps refusing. Serve's own proxy is the way in while no
-replica is known by address.
+says, and tried again after a pause that doubles while it keeps refusing. Who is ejected and who gets a request is
+decided in `atoll.resilience.outlier`. Serve's own proxy is the way in while no replica is known by address. The
+addresses of an origin are its replicas, and its table is the topology's.
 """
 
+import logging
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from atoll.clock import Clock
+from atoll.resilience.outlier import Ejected, Host, Hosts
+from atoll.topology import OutlierPolicy
 from atoll.topology.wiring import Address
 from atoll_gateway.upstream import Upstream
 
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 8.0
+log = logging.getLogger("atoll.gateway.replicas")
 
 
-@dataclass(slots=True)
-class Replica:
+class Replica(Host):
     """One replica that requests are sent to."""
 
-    address: Address
-    upstream: Upstream
-    in_flight: int = 0
-    ejected_until: float = 0.0
-    pause_s: float = FIRST_PAUSE_S
+    __slots__ = ("_group", "address", "upstream")
+
+    def __init__(self, address: Address, upstream: Upstream, clock: Clock, group: "Group") -> None:
+        super().__init__(clock)
+        self.address = address
+        self.upstream = upstream
+        self._group = group
+
+    def done(self) -> None:
+        """A request that was sent here is over."""
+        self._group.end(self)
+
+
+class Group(Hosts[Replica]):
+    """The replicas of one service."""
+
+    __slots__ = ("service",)
+
+    def __init__(
+        self,
+        service: str,
+        clock: Clock,
+        policy: OutlierPolicy,
+        chance: random.Random,
+        changed: Callable[["Group", Replica], None],
+    ) -> None:
+        super().__init__(clock, policy, chance, lambda replica: changed(self, replica))
+        self.service = service
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatistics:
-    """Replicas of a service as this gateway uses them."""
+    """Replicas of a service as this gateway uses them. Counters run from the start of this process."""
 
     known: int
     ejected: int
+    stalled: int
+    """Of the ejected ones, those that don't answer when asked whether they are alive."""
     in_flight: int
     ejections: int
-
-
-@dataclass(slots=True)
-class _Group:
-    replicas: dict[Address, Replica] = field(default_factory=dict)
-    ejections: int = 0
-    in_flight: int = 0
+    panics: int
+    """Requests given to an ejected replica because no live one was left."""
 
 
 class Replicas:
@@ -54,85 +76,70 @@ class Replicas:
         clock: Clock,
         chance: random.Random,
         changed: Callable[[], None],
+        policy: OutlierPolicy | None = None,
     ) -> None:
+        """`changed` is called after each new table and ejection. An ejection that ends by time is not told of."""
         self._connect = connect
         self._clock = clock
         self._chance = chance
         self._changed = changed
-        self._groups: dict[str, _Group] = {}
-        self._proxy: Replica | None = None
+        self._policy = policy or OutlierPolicy()
+        self._groups: dict[str, Group] = {}
+        self._proxy: tuple[Address, Upstream] | None = None
+        self._origins: frozenset[str] = frozenset()
         self._known = False
         self.ask_anew: Callable[[], None] = lambda: None
         """Called when a replica was ejected: the table may be old."""
 
+    def use(self, policy: OutlierPolicy) -> None:
+        """Takes up another policy; ejections stay as they are."""
+        self._policy = policy
+        for group in self._groups.values():
+            group.use(policy)
+
     def use_proxy(self, address: Address) -> None:
         """Names Serve's own proxy, for the time before any table is known."""
-        self._proxy = Replica(address, self._connect(address))
+        self._proxy = (address, self._connect(address))
 
     def update(self, table: Mapping[str, tuple[Address, ...]]) -> None:
-        """Takes up a new table. Replicas that stay keep their connections and their ejection."""
+        """Takes up a new table of what runs on Serve. Replicas that stay keep their connections and their ejection."""
         self._known = True
         for service in self._groups.keys() | table.keys():
-            group = self._groups.setdefault(service, _Group())
-            wanted = table.get(service, ())
-            for address in group.replicas.keys() - set(wanted):
-                group.replicas.pop(address).upstream.close_when_idle()
-            for address in wanted:
-                if address not in group.replicas:
-                    group.replicas[address] = Replica(address, self._connect(address))
+            if service not in self._origins:
+                self._place(service, table.get(service, ()))
         self._changed()
+
+    def use_origins(self, table: Mapping[str, tuple[Address, ...]]) -> None:
+        """Takes up the addresses of the services of kind ``origin``, which no table of Serve's tells of."""
+        gone = self._origins - table.keys()
+        self._origins = frozenset(table)
+        for service in gone:
+            self._place(service, ())
+        for service, addresses in table.items():
+            self._place(service, addresses)
+        self._changed()
+
+    def of(self, service: str) -> Group:
+        """The replicas of a service; the same group each time."""
+        group = self._groups.get(service)
+        if group is None:
+            group = Group(service, self._clock, self._policy, self._chance, self._group_changed)
+            self._groups[service] = group
+            if self._proxy is not None and not self._known:
+                group.join(Replica(*self._proxy, self._clock, group))
+        return group
+
+    @property
+    def groups(self) -> Iterable[Group]:
+        """All groups."""
+        return self._groups.values()
 
     def live(self, service: str) -> int | None:
         """Replicas of a service that take requests now; None while no table is known."""
-        if not self._known:
+        if not self._known and service not in self._origins:
             return None
-        now = self._clock.monotonic()
         group = self._groups.get(service)
-        return (
-            0 if group is None else sum(replica.ejected_until <= now for replica in group.replicas.values())
-        )
-
-    def pick(self, service: str, avoid: frozenset[Address] = frozenset()) -> Replica | None:
-        """The less busy of two replicas drawn at random (Mitzenmacher, "The Power of Two Choices", 2001)."""
-        if not self._known:
-            return self._proxy if self._proxy is None or self._proxy.address not in avoid else None
-        group = self._groups.get(service)
-        if group is None:
-            return None
-        now = self._clock.monotonic()
-        live = [
-            replica
-            for address, replica in group.replicas.items()
-            if replica.ejected_until <= now and address not in avoid
-        ]
-        if len(live) <= 1:
-            return live[0] if live else None
-        one, other = self._chance.sample(live, 2)  # in random order, so equals take turns
-        return one if one.in_flight <= other.in_flight else other
-
-    def begin(self, service: str, replica: Replica) -> None:
-        """Counts a request that is about to be sent."""
-        replica.in_flight += 1
-        self._groups.setdefault(service, _Group()).in_flight += 1
-
-    def end(self, service: str, replica: Replica) -> None:
-        """Counts a request as done, whatever came of it."""
-        replica.in_flight -= 1
-        self._groups[service].in_flight -= 1
-
-    def answered(self, replica: Replica) -> None:
-        """The replica has answered, so the next refusal starts from the shortest pause again."""
-        replica.pause_s = FIRST_PAUSE_S
-
-    def eject(self, service: str, replica: Replica) -> None:
-        """The replica refused a connection: no request goes there until its pause is over."""
-        if replica is self._proxy:
-            return
-        replica.ejected_until = self._clock.monotonic() + replica.pause_s
-        replica.pause_s = min(2 * replica.pause_s, LONGEST_PAUSE_S)
-        self._groups[service].ejections += 1
-        self._changed()
-        self.ask_anew()
+        return 0 if group is None else group.live
 
     def in_flight(self, service: str) -> int:
         """Requests of a service that this gateway has with replicas now."""
@@ -141,19 +148,51 @@ class Replicas:
 
     def statistics(self) -> Mapping[str, ReplicaStatistics]:
         """A snapshot a service."""
-        now = self._clock.monotonic()
-        return {
-            service: ReplicaStatistics(
-                known=len(group.replicas),
-                ejected=sum(replica.ejected_until > now for replica in group.replicas.values()),
-                in_flight=group.in_flight,
-                ejections=group.ejections,
-            )
-            for service, group in self._groups.items()
-        }
+        return {service: _statistics(group) for service, group in self._groups.items()}
 
     def close(self) -> None:
         """Closes every connection."""
-        replicas = [replica for group in self._groups.values() for replica in group.replicas.values()]
-        for replica in replicas + ([self._proxy] if self._proxy else []):
-            replica.upstream.close()
+        for group in self._groups.values():
+            for replica in group:
+                replica.upstream.close()
+        if self._proxy is not None:
+            self._proxy[1].close()
+
+    def _place(self, service: str, addresses: tuple[Address, ...]) -> None:
+        group = self.of(service)
+        stay: set[Address] = set()
+        for replica in list(group):
+            if replica.address in addresses and not self._is_proxy(replica):
+                stay.add(replica.address)
+                continue
+            group.leave(replica)
+            if not self._is_proxy(replica):
+                replica.upstream.close_when_idle()
+        for address in addresses:
+            if address not in stay:
+                stay.add(address)
+                group.join(Replica(address, self._connect(address), self._clock, group))
+
+    def _is_proxy(self, replica: Replica) -> bool:
+        return self._proxy is not None and replica.upstream is self._proxy[1]
+
+    def _group_changed(self, group: Group, replica: Replica) -> None:
+        about = {"service": group.service, "replica": str(replica.address)}
+        if replica.ejected is None:
+            log.warning("replica is back", extra=about)
+        else:
+            log.warning("replica is ejected", extra={**about, "reason": str(replica.ejected)})
+            self.ask_anew()
+        self._changed()
+
+
+def _statistics(group: Group) -> ReplicaStatistics:
+    counted = group.statistics()
+    return ReplicaStatistics(
+        known=counted.known,
+        ejected=counted.known - counted.live,
+        stalled=sum(replica.ejected is Ejected.STALLED for replica in group),
+        in_flight=counted.in_flight,
+        ejections=counted.ejections,
+        panics=counted.panics,
+    )

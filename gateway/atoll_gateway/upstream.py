@@ -93,12 +93,16 @@ class Upstream:
         self._refused = 0
         self._reused = 0
 
-    async def send(self, head: bytes, body: Body, *, method: str) -> UpstreamResponse:
+    async def send(
+        self, head: bytes, body: Body, *, method: str, upgrade: bool = False, repeatable: bool = False
+    ) -> UpstreamResponse:
         """Sends one request and waits for the head of its response; informational responses are skipped.
 
-        `head` is the request line and the fields, ready for the wire; `method` is what the head says. Raises
-        one of this module's errors, or what a streamed body raises. If it is cancelled, the connection is
-        closed, so that the far side can give up too.
+        `head` is the request line and the fields, ready for the wire; `method` is what the head says, and so is
+        `upgrade`: whether it asks for WebSocket. If that is granted (101), the connection leaves the pool for
+        `UpstreamResponse.switch`. Raises one of this module's errors, or what a streamed body raises. If it is
+        cancelled, the connection is closed, so that the far side can give up too. `repeatable`: whether it may be
+        sent again, for `fail_all`.
         """
         idle = self._idle
         connection: UpstreamConnection | None = None
@@ -114,8 +118,9 @@ class Upstream:
         self._requests += 1
         if connection.used:
             self._reused += 1
+        connection.repeatable = repeatable
         attempt: Attempt = asyncio.get_running_loop().create_future()
-        connection.start(head, body, attempt, head_only=method == "HEAD")
+        connection.start(head, body, attempt, head_only=method == "HEAD", upgrade=upgrade)
         try:
             return await attempt
         except asyncio.CancelledError:
@@ -127,16 +132,19 @@ class Upstream:
         """Longest response head."""
         return self.settings.header_bytes
 
-    def fail_all(self, error: Abandoned) -> None:
+    def fail_all(self, error: Abandoned, *, repeatable: bool = False) -> None:
         """Ends every attempt that has no response head yet, and closes every idle connection: for an
         address that has been found dead while requests hang on it. Responses that have begun go on.
+
+        With `repeatable`, only attempts that were sent as such, and those whose response is read as a whole too.
         """
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(Abandoned(str(error), bytes_sent=False))
         self._waiters.clear()
-        for connection in [connection for connection in self._connections if connection.waiting]:
-            connection.fail(Abandoned(str(error)))
+        for connection in list(self._connections):
+            if connection.repeatable and connection.held if repeatable else connection.waiting:
+                connection.fail(Abandoned(str(error)))
         self._close_idle()
 
     def close_when_idle(self) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from atoll_gateway.tunnel import End
 from atoll_gateway.upstream_errors import ProtocolError, ResponseLost, Truncated, UpstreamError
 
 Body = bytes | AsyncIterator[bytes] | None
@@ -46,10 +47,10 @@ class UpstreamResponse:
         "_connection",
         "_error",
         "_news",
-        "_whole",
         "content_length",
         "headers",
         "status",
+        "whole",
     )
 
     def __init__(
@@ -68,7 +69,8 @@ class UpstreamResponse:
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._complete = False
-        self._whole = False  # the reader wants all of it, so reading does not stop at the high-water mark
+        self.whole = False
+        """The reader wants all of it, so reading does not stop at the high-water mark."""
         self._error: UpstreamError | None = None
         self._news: asyncio.Event | None = None
 
@@ -79,7 +81,7 @@ class UpstreamResponse:
 
     async def read(self) -> bytes:
         """The rest of the body, held in memory as a whole. Raises `Truncated`."""
-        self._whole = True
+        self.whole = True
         self._connection.want(self)
         while not self._complete and self._error is None:
             await self._wait()
@@ -116,6 +118,12 @@ class UpstreamResponse:
             self._error = Truncated("the response was closed by its reader")
             self._connection.give_up(self)
 
+    def switch(self) -> End:
+        """Takes the connection of a response that is 101 over; `close` still ends it. Raises `Truncated`."""
+        if self._error is not None:
+            raise self._error
+        return self._connection.hand_over()
+
     # --- from the connection ---
 
     def feed(self, data: bytes) -> bool:
@@ -124,7 +132,7 @@ class UpstreamResponse:
         self._buffered += len(data)
         if self._news is not None:
             self._news.set()
-        return self._buffered > _HIGH_WATER and not self._whole
+        return self._buffered > _HIGH_WATER and not self.whole
 
     def end(self) -> None:
         self._complete = True
@@ -157,6 +165,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_attempt",
         "_complete",
+        "_early",
         "_fed",
         "_head_only",
         "_headers",
@@ -168,9 +177,11 @@ class UpstreamConnection(asyncio.Protocol):
         "_response",
         "_to_eof",
         "_transport",
+        "_upgrade",
         "_waiting",
         "_writable",
         "idle_since",
+        "repeatable",
         "used",
     )
 
@@ -186,11 +197,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_only = False
+        self._upgrade = False  # the request asks for WebSocket
+        self._early = b""  # what came behind the head that granted it
         self._to_eof = False
         self._keep_alive = False
         self._paused = False
         self._fed = 0
         self.idle_since = 0.0
+        self.repeatable = False
+        """Whether the request that it carries may be sent again."""
         self.used = 0
 
     # --- for the pool and the response ---
@@ -204,11 +219,19 @@ class UpstreamConnection(asyncio.Protocol):
         """A request is out and its response head has not come."""
         return self._waiting
 
-    def start(self, head: bytes, body: Body, attempt: Attempt, *, head_only: bool) -> None:
+    @property
+    def held(self) -> bool:
+        """A request is out, and its reader waits for the head or for the whole of its response."""
+        return self._waiting or (self._response is not None and self._response.whole)
+
+    def start(
+        self, head: bytes, body: Body, attempt: Attempt, *, head_only: bool, upgrade: bool = False
+    ) -> None:
         """Sends a request. `attempt` gets the response, or the error that came before it."""
         self._attempt = attempt
         self._waiting = True
         self._head_only = head_only
+        self._upgrade = upgrade
         self._headers = []
         self._fed = 0
         self.used += 1
@@ -233,6 +256,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._response is response:
             self._response = None
             self.abort()
+
+    def hand_over(self) -> End:
+        """Lets go of a connection that speaks HTTP no more."""
+        return End(self._transport, self._early, lambda _: None)
 
     def cancel(self, attempt: Attempt) -> None:
         """The sender has gone. Nothing happens if this connection carries another request already."""
@@ -274,6 +301,10 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            switched = self._response is not None and self._response.status == 101
+            if switched and isinstance(error, httptools.HttpParserUpgrade):
+                self._switched(data[error.args[0] :])
+                return
             if not self._complete:
                 self.fail(ProtocolError(f"{self._pool.name} sent an unreadable response: {error}"))
                 return
@@ -334,17 +365,26 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
+            granted = self._upgrade and status == 101 and self._parser.should_upgrade()
+            if granted and dict(self._headers)[b"upgrade"].lower() == b"websocket":
+                self._response = UpstreamResponse(self, status, self._headers, None)
             return
+        if status > 599:
+            raise httptools.HttpParserError("its status is none of HTTP's")
         headers = self._headers
         fields = dict(headers)
         length = fields.get(b"content-length")
         coding = fields.get(b"transfer-encoding")
-        if coding is not None and coding.lower() != b"chunked":
-            raise httptools.HttpParserError("its transfer coding is not chunked alone")
+        sound = True
+        if coding is not None:
+            if coding.lower() != b"chunked" or [n for n, _ in headers].count(b"transfer-encoding") > 1:
+                raise httptools.HttpParserError("its transfer coding is not chunked alone")
+            sound = self._parser.get_http_version() != "1.0"  # else RFC 9112, section 6.1 wants the end of it
         bodiless = self._head_only or status in {204, 304}
         self._to_eof = length is None and coding is None and not bodiless
         self._keep_alive = (
-            not self._to_eof
+            sound
+            and not self._to_eof
             and (self._parser.should_keep_alive() or (bodiless and self._parser.get_http_version() == "1.1"))
             and b"close" not in fields.get(b"connection", b"").lower()
         )
@@ -384,6 +424,16 @@ class UpstreamConnection(asyncio.Protocol):
                 self
             )  # the old one waits for the body that HEAD has not
         self._pool.released(self)
+
+    def _switched(self, early: bytes) -> None:
+        """The connection speaks HTTP no more: it leaves the pool, and waits for its tunnel."""
+        self._early = early
+        self._complete = self._waiting = False
+        self._transport.pause_reading()
+        self._pool.lost(self)
+        attempt = self._attempt
+        if attempt is not None and not attempt.done() and self._response is not None:
+            attempt.set_result(self._response)
 
     async def _send_body(self, body: AsyncIterator[bytes], chunked: bool) -> None:
         async for piece in body:

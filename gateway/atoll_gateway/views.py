@@ -17,6 +17,16 @@ class ServiceView:
     capacity: int
     requests: int
     attempts: int
+    pressure: float
+    """Requests in flight / capacity over all regions that may serve it, for clients who may go anywhere it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadView:
+    """A service's load in a region, summed over the gateways there that were heard lately."""
+
+    in_flight: int
+    capacity: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ class RegionHealthView:
     replicas: Mapping[str, int | None]
     """Ready replicas of each service that is placed there; null if not known yet."""
     peers: Mapping[str, PeerView]
+    load: Mapping[str, LoadView]
 
 
 @dataclass(frozen=True, slots=True)

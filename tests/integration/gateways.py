@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from atoll.clock import SystemClock
-from atoll.topology.wiring import Address, GatewayWiring, PeerGateway, write_gateway_wiring
+from atoll.topology.wiring import Address, GatewayWiring, PeerGateway, StoreAccess, write_gateway_wiring
 from atoll_gateway.gateway import Gateway
 from atoll_gateway.http.exchange import Receive, Scope, Send
 from atoll_gateway.http.server import HttpServer
@@ -147,7 +147,7 @@ class Replica:
                 await send({"type": "http.response.body", "body": b"%d\n" % number, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             return
-        body = content if path.endswith("/mirror") else self.region.encode()
+        body = content if path.endswith("/mirror") else b"" if status == 204 else self.region.encode()
         if self.says is not None:
             status, body = self.says
         await send(
@@ -199,8 +199,16 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, replicas: int = 1, topology: str = TOPOLOGY) -> AsyncIterator[World]:
-    """Starts everything and waits until every gateway trusts its peers. `topology` has the same three regions."""
+async def world(
+    folder: Path,
+    replicas: int = 1,
+    topology: str = TOPOLOGY,
+    state: Mapping[str, StoreAccess] | None = None,
+) -> AsyncIterator[World]:
+    """Starts everything and waits until every gateway trusts its peers. `topology` has the same three regions.
+
+    `state` are the regions' state stores, if there are any.
+    """
     topology_file = folder / "topology.toml"
     topology_file.write_text(topology)
     token = folder / "token"
@@ -233,6 +241,7 @@ async def world(folder: Path, replicas: int = 1, topology: str = TOPOLOGY) -> As
             peer_token_file=token,
             admin_token_file=token,
             drain_file=None if region is None else state_dir / "drain",
+            state=None if region is None or state is None else state[region],
         )
 
     clock = SystemClock()

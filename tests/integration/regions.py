@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -152,6 +153,9 @@ class Answer:
     attempts: int
     seconds: float
     detail: str
+    criticality: str = "default"
+    tried: tuple[str, ...] = ()
+    """Regions that an attempt was made in, in order; a hedge counts as well."""
 
 
 @dataclass(slots=True)
@@ -165,6 +169,8 @@ class Load:
     rate: float
     requests: tuple[tuple[str, str], ...]
     """Pairs of place and path, in turn."""
+    criticalities: tuple[str, ...] = ("default",)
+    """Of requests, in turn."""
     answers: list[Answer] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -180,24 +186,32 @@ class Load:
                 due = started + number / self.rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 place, path = self.requests[number % len(self.requests)]
-                group.create_task(self._ask(http, due, place, path))
+                criticality = self.criticalities[number % len(self.criticalities)]
+                group.create_task(self._ask(http, due, place, path, criticality))
                 number += 1
 
     def stop(self) -> None:
         self._stop.set()
 
-    async def _ask(self, http: httpx.AsyncClient, due: float, place: str, path: str) -> None:
+    async def _ask(
+        self, http: httpx.AsyncClient, due: float, place: str, path: str, criticality: str
+    ) -> None:
+        headers = {"X-Forwarded-For": PLACES[place], "Atoll-Criticality": criticality}
         status, region, attempts, detail = 0, "", 0, ""
+        tried: list[str] = []
         try:
-            response = await http.get(self.entry + path, headers={"X-Forwarded-For": PLACES[place]})
+            response = await http.get(self.entry + path, headers=headers)
             status, region = response.status_code, response.headers.get("atoll-region", "")
             attempts = int(response.headers.get("atoll-attempts", 0))
+            tried = re.findall(r'attempt;desc="(\S+) ', response.headers.get("server-timing", ""))
             if status != 200:
                 detail = response.text[:400]
         except httpx.HTTPError as error:
             detail = repr(error)
         seconds = time.monotonic() - due
-        self.answers.append(Answer(due, place, path, status, region, attempts, seconds, detail))
+        self.answers.append(
+            Answer(due, place, path, status, region, attempts, seconds, detail, criticality, tuple(tried))
+        )
 
     def failed(self) -> list[Answer]:
         return [answer for answer in self.answers if answer.status != 200]

@@ -8,8 +8,7 @@ from tests.integration.gateways import IRELAND, JAPAN, client, from_address, unt
 
 from atoll.resilience.replay import Replay
 from atoll.topology.wiring import Address
-from atoll_gateway.layers import failover
-from atoll_gateway.layers.failover import Failover
+from atoll_gateway.layers.retry import Retry
 from atoll_gateway.message import Request, Response
 from atoll_gateway.table import Table
 
@@ -17,11 +16,11 @@ from atoll_gateway.table import Table
 async def test_without_failover_reads_are_lost_with_their_region(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def first_region_alone(self: Failover, request: Request) -> Response:
+    async def first_region_alone(self: Retry, request: Request) -> Response:
         assert request.ranking is not None
         return await self._next(request, request.ranking.regions[0])
 
-    monkeypatch.setattr(Failover, "__call__", first_region_alone)
+    monkeypatch.setattr(Retry, "__call__", first_region_alone)
     async with world(tmp_path) as made, client() as http:
         replica = made.cells["eu-west"].replicas[0]
         waiting = asyncio.ensure_future(http.get(f"{made.url('eu-west')}/echo/hold"))
@@ -33,7 +32,8 @@ async def test_without_failover_reads_are_lost_with_their_region(
 async def test_without_the_replay_rule_a_write_is_executed_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover, "replay", lambda *_, **__: Replay.IDEMPOTENT)
+    monkeypatch.setattr("atoll.resilience.attempts.replay", lambda *_, **__: Replay.IDEMPOTENT)
+    monkeypatch.setattr(Request, "replay_safe", True)
     async with world(tmp_path) as made, client() as http:
         replica = made.cells["eu-west"].replicas[0]
         made.cells["us-east"].replicas[0].held.set()

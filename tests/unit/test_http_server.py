@@ -1,6 +1,7 @@
 """The server edge over real sockets: what it reads, refuses, answers, and how it ends."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -13,6 +14,7 @@ import uvloop
 from atoll.clock import ManualClock
 from atoll_gateway.http import (
     EXTENSION,
+    UPGRADE,
     Application,
     ClientGone,
     Connection,
@@ -22,6 +24,7 @@ from atoll_gateway.http import (
     Receive,
     Scope,
     Send,
+    Upgrade,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
@@ -335,6 +338,31 @@ async def test_http_1_0_is_framed_by_length_or_by_the_end() -> None:
             assert await two.ended() == b""
 
 
+async def test_http_1_0_without_a_host_gets_the_servers_own() -> None:
+    """What is passed on as HTTP/1.1 needs one."""
+    async with serving(echo) as server:
+        _, _, body = await ask(server, b"GET / HTTP/1.0\r\nX: y\r\n\r\n")
+        host, port = server.address
+        assert json.loads(body)["headers"] == [["host", f"{host}:{port}"], ["x", "y"]]
+
+
+async def test_the_target_is_kept_as_it_came() -> None:
+    seen: list[bytes] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["atoll.target"])
+        await reply(send, b"")
+
+    targets = [b"/", b"/?", b"/%2e%2E/..//a;b?c?d=%", b"/a\\b"]
+    async with serving(application) as server, client(server) as one:
+        for target in targets:
+            await one.send(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            await one.response()
+        await one.send(b"GET http://a?x HTTP/1.1\r\nHost: a\r\n\r\n")
+        await one.response()
+    assert seen == [*targets, b"/?x"]
+
+
 @pytest.mark.parametrize("options", [b"close", b"Close", b"keep-alive, close"])
 async def test_a_client_that_asks_for_the_end_gets_it(options: bytes) -> None:
     async with serving(echo) as server, client(server) as one:
@@ -364,6 +392,93 @@ async def test_an_upgrade_is_ignored_and_hides_no_request(body: bytes) -> None:
         assert ["upgrade", "h2c"] not in seen["headers"]
         assert json.loads((await one.response())[2])["path"] == "/"
         assert server.statistics().requests == 2
+
+
+# --- WebSocket ---
+
+ASKING = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+async def grant(scope: Scope, receive: Receive, send: Send) -> None:
+    """Joins the client with itself: what it says comes back."""
+    upgrade: Upgrade = scope["extensions"][UPGRADE]
+    await upgrade.ready()
+    end = upgrade.switch([(b"x-from", b"here"), (b"content-length", b"3"), (b"connection", b"close")])
+    lost = asyncio.get_running_loop().create_future()
+
+    class Mirror(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            end.transport.write(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            end.lost(exc)
+            lost.set_result(None)
+
+    end.transport.set_protocol(Mirror())
+    end.transport.write(end.early)
+    if not end.transport.is_reading():
+        end.transport.resume_reading()
+    await lost
+
+
+async def test_a_granted_upgrade_hands_over_the_connection_and_what_came_behind_it() -> None:
+    async with serving(grant) as server:
+        async with client(server) as one:
+            await one.send(GET.replace(b"GET", b"HEAD") + ASKING + b"early")
+            await one.send(b"late")
+            await asyncio.sleep(0)
+            assert (await one.head())[0] == 500, "there is nothing to grant in a HEAD"
+        async with client(server) as one:
+            await one.send(ASKING + b"early")
+            status, fields = await one.head()
+            assert (status, fields) == (
+                101,
+                {"connection": "Upgrade", "upgrade": "websocket", "x-from": "here"},
+            )
+            assert await one.reader.readexactly(5) == b"early"
+            await one.send(b"late")
+            assert await one.reader.readexactly(4) == b"late"
+            assert server.statistics().in_flight == 1
+        await until(lambda: server.statistics().in_flight == 0)
+        assert server.statistics().connections == 0
+        assert server.statistics().disconnects == 0
+
+
+async def test_what_follows_an_upgrade_that_is_not_granted_is_no_request() -> None:
+    async with serving(echo) as server, client(server) as one:
+        await one.send(ASKING + GET)
+        await one.send(GET)
+        status, fields, body = await one.response()
+        assert (status, fields["connection"]) == (200, "close")
+        assert json.loads(body)["path"] == "/ws"
+        assert await one.ended() == b""
+        assert server.statistics().requests == 1
+
+
+async def test_what_comes_before_an_upgrade_is_answered_is_bounded() -> None:
+    go = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await go.wait()
+        await grant(scope, receive, send)
+
+    async with serving(application) as server, client(server) as one:
+        await one.send(ASKING)
+        sending = asyncio.ensure_future(one.send(b"x" * 20_000_000))
+        done, _ = await asyncio.wait([sending], timeout=0.3)
+        assert not done
+        go.set()
+        await one.head()
+        assert await one.reader.readexactly(20_000_000) == b"x" * 20_000_000
+        await sending
+
+
+async def test_an_upgrade_that_would_split_the_response_is_not_written() -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"][UPGRADE].switch([(b"x", b"y\r\nset-cookie: z")])
+
+    async with serving(application) as server:
+        assert (await ask(server, ASKING))[0] == 500
 
 
 # --- requests that are refused ---
@@ -429,6 +544,8 @@ REFUSED = {
         501,
         b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     ),
+    "method of Icecast": (501, b"SOURCE / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "Icecast": (501, b"SOURCE / ICE/1.0\r\nHost: a\r\n\r\n"),
     "unknown method": (501, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "lower case method": (501, b"get / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "method of RTSP": (501, b"ANNOUNCE / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -963,6 +1080,18 @@ async def test_a_drain_cuts_what_does_not_end() -> None:
         await until(lambda: server.statistics().in_flight == 1)
         assert not await server.drain(0.1)
         assert cancelled.is_set()
+
+
+async def test_a_drain_cuts_tunnels_at_its_end() -> None:
+    async with serving(grant) as server, client(server) as one:
+        await one.send(ASKING)
+        await one.head()
+        draining = asyncio.ensure_future(server.drain(0.3))
+        await one.send(b"still")
+        assert await one.reader.readexactly(5) == b"still"
+        assert not await draining
+        with contextlib.suppress(ConnectionError):
+            assert await one.ended() == b""
 
 
 async def test_a_server_takes_a_socket_that_is_given_to_it() -> None:

@@ -200,6 +200,8 @@ UNREADABLE = {
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "other coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
     "two codings": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "coding twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "status of no class": b"HTTP/1.1 600 What\r\nContent-Length: 0\r\n\r\n",
     "bare line feed": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     "an upgrade": b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     "too large a head": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000,
@@ -242,6 +244,51 @@ async def test_a_body_that_breaks_off_is_never_taken_for_whole(case: str, stream
         assert not response.complete
 
 
+# --- WebSocket ---
+
+ASKING = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+GRANTED = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\n"
+
+
+async def test_a_granted_upgrade_hands_over_the_connection_and_what_came_behind_it() -> None:
+    left = asyncio.Event()
+
+    async def handler(far: FarSide, number: int) -> None:
+        await far.request()
+        await far.say(b"HTTP/1.1 100 Continue\r\n\r\n" + GRANTED + b"early")
+        await far.left()
+        left.set()
+
+    async with far_side(handler) as port, pool(port) as upstream:
+        response = await upstream.send(ASKING, None, method="GET", upgrade=True)
+        assert response.status == 101
+        assert upstream.statistics().open == 0, "it is no connection of the pool any more"
+        assert response.switch().early == b"early"
+        response.close()
+        await left.wait()
+
+
+@pytest.mark.parametrize(
+    "answer", [GRANTED.replace(b"WebSocket", b"h2c"), b"HTTP/1.1 101 Switching\r\n\r\n" + OK]
+)
+async def test_an_upgrade_to_something_else_is_an_error(answer: bytes) -> None:
+    async with far_side(answering(answer)) as port, pool(port) as upstream:
+        with pytest.raises(ProtocolError):
+            await upstream.send(ASKING, None, method="GET", upgrade=True)
+
+
+async def test_a_refused_upgrade_leaves_the_connection_usable() -> None:
+    async def handler(far: FarSide, number: int) -> None:
+        assert number == 0
+        while True:
+            await far.request()
+            await far.say(OK)
+
+    async with far_side(handler) as port, pool(port) as upstream:
+        assert (await (await upstream.send(ASKING, None, method="GET", upgrade=True)).read()) == b"ok"
+        assert (await (await upstream.send(HEAD, None, method="GET")).read()) == b"ok"
+
+
 # --- connections ---
 
 
@@ -276,6 +323,7 @@ async def test_a_connection_is_used_again_last_one_first() -> None:
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nConnection: x, close\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         OK + OK,
         OK + b"surplus",
     ],

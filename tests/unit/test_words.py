@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from atoll.topology.document import TopologyDocument
+from pydantic import BaseModel
+
+from atoll.topology.document import ServiceDocument, TopologyDocument
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,8 +19,32 @@ def test_every_key_of_a_topology_is_in_its_table() -> None:
     assert keys <= words, f"not told of: {sorted(keys - words)}"
 
 
+def test_the_gateways_table_tells_the_defaults_as_they_are() -> None:
+    table = (ROOT / "gateway" / "README.md").read_text()
+    told = dict(re.findall(r"^\| `([a-zS._]+)` \| ([^|]+?) \|", table, flags=re.MULTILINE))
+    policies = ("health", "routing", "retry", "hedge", "breaker", "outlier", "bulkhead", "gateway")
+    for policy in policies:
+        model = TopologyDocument.model_fields[policy].annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)
+        for name, field in model.model_fields.items():
+            assert told[f"{policy}.{name}"] == _toml(field.default), f"{policy}.{name}"
+    for key, value in told.items():
+        if key.startswith("services.S.") and value != "none":
+            assert value == _toml(ServiceDocument.model_fields[key.split(".")[2]].default), key
+
+
+def _toml(value: object) -> str:
+    text = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else None
+    return text or (f'`"{value}"`' if isinstance(value, str) else str(value))
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *ROOT.glob("infra/**/*.md"), *ROOT.glob("services/**/*.md")]
+    pages = [
+        ROOT / "README.md",
+        *ROOT.glob("infra/**/*.md"),
+        *ROOT.glob("services/**/*.md"),
+        *ROOT.glob("gateway/*.md"),
+    ]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"

@@ -5,9 +5,11 @@ from atoll_gateway.http.exchange import Application, ClientGone, CutResponse, Me
 from atoll_gateway.http.limits import Limits
 from atoll_gateway.http.problem import Problem
 from atoll_gateway.http.server import HttpServer, ServerStatistics
+from atoll_gateway.http.upgrade import UPGRADE, Upgrade
 
 __all__ = [
     "EXTENSION",
+    "UPGRADE",
     "Application",
     "ClientGone",
     "Connection",
@@ -20,4 +22,5 @@ __all__ = [
     "Scope",
     "Send",
     "ServerStatistics",
+    "Upgrade",
 ]

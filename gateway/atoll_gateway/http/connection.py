@@ -17,3 +17,5 @@ class Connection:
     peer: tuple[str, int] | None
     """Address and port of the far end; `None` for a socket that has none."""
     trusted: bool = False
+    memo: object = None
+    """For the application: what it wants to know of the next request on this connection."""

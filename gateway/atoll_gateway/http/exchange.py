@@ -18,6 +18,7 @@ log = logging.getLogger("atoll.gateway.http")
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINE = {n: f"HTTP/1.1 {n} {reason_phrase(n)}\r\n".encode() for n in range(200, 600)}
+_BODILESS = frozenset((204, 304))
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive"))
 
 _CRASHED = Problem(
@@ -67,27 +68,19 @@ class Exchange:
     field that would split the response raises `ValueError` before a byte of it is out.
     """
 
-    __slots__ = (
-        "_chunked",
-        "_entered",
-        "_left",
-        "_news",
-        "_told_end",
-        "body_complete",
-        "buffered",
-        "chunks",
-        "complete",
-        "expects_continue",
-        "gone",
-        "head_only",
-        "http_1_0",
-        "keep_alive",
-        "received",
-        "scope",
-        "started",
-        "task",
-        "wire",
-    )
+    # What it is to begin with. Defaults of the class, since most requests change few of them.
+    buffered = 0
+    received = 0
+    body_complete = False
+    started = False
+    complete = False
+    gone = False
+    task: asyncio.Task[None] | None = None
+    _entered = False
+    _told_end = False
+    _news: asyncio.Event | None = None
+    _chunked = False
+    _left: int | None = None  # bytes of content-length still to come; None: any number
 
     def __init__(
         self, wire: Wire, scope: Scope, *, http_1_0: bool, keep_alive: bool, expects_continue: bool
@@ -99,18 +92,6 @@ class Exchange:
         self.expects_continue = expects_continue
         self.head_only: bool = scope["method"] == "HEAD"
         self.chunks: list[bytes] = []
-        self.buffered = 0
-        self.received = 0
-        self.body_complete = False
-        self.started = False
-        self.complete = False
-        self.gone = False
-        self.task: asyncio.Task[None] | None = None
-        self._entered = False
-        self._told_end = False
-        self._news: asyncio.Event | None = None
-        self._chunked = False
-        self._left: int | None = None  # bytes of content-length still to come; None: any number
 
     # --- from the connection ---
 
@@ -141,7 +122,7 @@ class Exchange:
         """Runs the application over this exchange, and answers or cuts where it fails to answer."""
         self._entered = True
         try:
-            await application(self.scope, self.receive, self.send)
+            await application(self.scope, self.receive, self)
         except (ClientGone, CutResponse):
             pass
         # The one place where any error of the application has to end: it may not take the connection with it.
@@ -174,7 +155,8 @@ class Exchange:
                 await self._wait()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: Message) -> None:
+    async def __call__(self, message: Message) -> None:
+        """ASGI's `send`."""
         if self.gone:
             raise ClientGone("the client has closed the connection")
         kind = message["type"]
@@ -197,6 +179,42 @@ class Exchange:
             if self.gone:
                 raise ClientGone("the client has closed the connection")
 
+    def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answers with the whole of `body` in one write. Names of `headers` have to be in lower case.
+
+        Does what ``http.response.start`` and ``http.response.body`` do, without the two messages: most answers are held
+        until they are complete anyway. Raises what they raise.
+        """
+        if self.gone:
+            raise ClientGone("the client has closed the connection")
+        if self.started:
+            raise RuntimeError("the response has already begun")
+        plain = self.keep_alive and self.body_complete and not self.head_only and not self.http_1_0
+        if not plain or status in _BODILESS:
+            self._start(status, headers)
+            self._body(body, more=False)
+            return
+        lines = [_STATUS_LINE[status]]
+        for name, value in headers:
+            if name not in _FRAMING:
+                lines += (name, b": ", value, b"\r\n")
+            elif name == b"content-length":
+                if int(value) != len(body):
+                    raise ValueError("the response body is not as long as its content-length says")
+            elif name == b"connection" and b"close" in value.lower():
+                self._start(status, headers)
+                self._body(body, more=False)
+                return
+        fields = len(lines) // 4 + 2
+        lines.append(b"content-length: %d\r\n\r\n" % len(body))
+        head = b"".join(lines)
+        _check_lines(head, fields + 1)
+        self.started = self.complete = True
+        self.wire.write(head + body)
+        if self._news is not None:
+            self._news.set()
+        self.wire.finished(self)
+
     # --- the response on the wire ---
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -213,7 +231,7 @@ class Exchange:
             else:
                 lines += (name, b": ", value, b"\r\n")
                 fields += 1
-        bodiless = status in {204, 304}
+        bodiless = status in _BODILESS
         if length is not None and status != 204:
             lines += (b"content-length: ", length, b"\r\n")
             fields += 1
@@ -236,8 +254,7 @@ class Exchange:
             fields += 1
         lines.append(b"\r\n")
         head = b"".join(lines)
-        if head.count(b"\n") != fields + 1 or head.count(b"\r") != fields + 1 or b"\0" in head:
-            raise ValueError("a response header field holds a line break or a NUL")
+        _check_lines(head, fields + 1)
         self.started = True
         self.wire.hold(head)
 
@@ -270,6 +287,12 @@ class Exchange:
             self._news = asyncio.Event()
         self._news.clear()
         await self._news.wait()
+
+
+def _check_lines(head: bytes, lines: int) -> None:
+    """Raises `ValueError` if a field holds a line break, so that the head has more lines than it should."""
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        raise ValueError("a response header field holds a line break or a NUL")
 
 
 def problem_response(problem: Problem, request_id: str, *, head_only: bool = False) -> bytes:

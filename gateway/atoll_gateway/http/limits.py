@@ -24,5 +24,9 @@ class Limits:
     keep_alive_s: float = 75.0
     write_timeout_s: float = 60.0
     """Longest time that a client may leave a full send buffer untouched; then the connection is reset."""
+    tunnel_idle_s: float | None = 3600.0
+    """Longest silence in both directions of a WebSocket connection; `None` for any. HAProxy's manual suggests an
+    hour (``timeout tunnel``).
+    """
     max_connections: int = 4096
     """Open connections; one more is answered 503."""

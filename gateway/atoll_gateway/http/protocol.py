@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import httptools
 
 from atoll_gateway.http.connection import EXTENSION, Connection
-from atoll_gateway.http.exchange import Application, Exchange, problem_response
+from atoll_gateway.http.exchange import Application, ClientGone, Exchange, Scope, problem_response
 from atoll_gateway.http.limits import Limits
 from atoll_gateway.http.problem import Problem
 from atoll_gateway.http.refusal import (
@@ -26,6 +26,9 @@ from atoll_gateway.http.refusal import (
     too_long,
     unreadable,
 )
+from atoll_gateway.http.repeated import RepeatedFields, learn
+from atoll_gateway.http.upgrade import UPGRADE, Upgrade, asks_for_websocket
+from atoll_gateway.tunnel import End
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 _NEVER = float("inf")
@@ -82,6 +85,7 @@ class HttpProtocol(asyncio.Protocol):
         "_connection",
         "_current",
         "_done",
+        "_early",
         "_ending",
         "_extensions",
         "_fed",
@@ -95,10 +99,12 @@ class HttpProtocol(asyncio.Protocol):
         "_piece",
         "_queue",
         "_reading",
+        "_repeated",
         "_server",
         "_server_address",
         "_target",
         "_transport",
+        "_upgrade",
         "_upgrading",
         "deadline",
         "drained",
@@ -117,10 +123,13 @@ class HttpProtocol(asyncio.Protocol):
         self._held = b""  # a response head that waits for its body
         self._good_host: bytes | None = None
         self._reading = _NOTHING
+        self._repeated: RepeatedFields | None = None
         self._fed = 0  # bytes of the message being read, from earlier reads
         self._piece = 0  # bytes of this read
         self._paused = False
         self._upgrading = False
+        self._upgrade: Upgrade | None = None  # a request for WebSocket, the last one of this connection
+        self._early = b""  # what came behind that request
         self._ending = False  # no further request is read from this connection
         self._done = False  # the last response is written, and only has to get out
         self.drained: asyncio.Future[None] | None = None
@@ -140,7 +149,7 @@ class HttpProtocol(asyncio.Protocol):
         local = transport.get_extra_info("sockname")
         self._connection = Connection(peer[:2] if isinstance(peer, tuple) else None)
         self._server_address = local[:2] if isinstance(local, tuple) else None
-        self._extensions = {EXTENSION: self._connection}
+        self._extensions: dict[str, object] = {EXTENSION: self._connection}
         self.deadline = self._server.header_by
         refusal = self._server.opened(self)
         if refusal is not None:
@@ -172,12 +181,22 @@ class HttpProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
+            if self._upgrade is not None:
+                self._keep_early(data)
             return  # thrown away, so that the last response is not lost to a reset
+        if self._repeated is not None and self._read_repeated(self._repeated, data):
+            return
         self._piece = piece = len(data)
+        begins = not self._fed  # with a request, not within one
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._read_on_without_upgrade(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
+            if self._upgrade is None:
+                self._read_on_without_upgrade(rest)
+            else:
+                self.deadline = _NEVER
+                self._keep_early(rest)
             return
         except httptools.HttpParserError as error:
             if not self._ending:  # what follows the last request does not matter
@@ -188,6 +207,8 @@ class HttpProtocol(asyncio.Protocol):
         if self._reading == _NOTHING:
             if self._current is not None:
                 self.deadline = _NEVER
+                if begins and not self._fed and not self._queue:
+                    self._repeated = learn(data, self._current.scope["headers"])
         elif self._reading == _HEAD:
             if self._fed > self._limits.header_bytes or len(self._target) > self._limits.target_bytes:
                 self._refuse(too_long(self._target, self._limits))
@@ -196,6 +217,56 @@ class HttpProtocol(asyncio.Protocol):
             # Chunk extensions, trailers and tiny chunks reach no application, and are bounded all the same.
             if self._fed > 2 * self._limits.header_bytes + 8 * self._incoming.received:
                 self._refuse(framing_overhead())
+
+    def _read_repeated(self, repeated: RepeatedFields, data: bytes) -> bool:
+        """Takes in a request whose fields are those of the one before; false if it is not one, or not at its turn."""
+        if self._current is not None or self._reading != _NOTHING or self._fed:
+            return False
+        line = repeated.line(data)
+        if line is None:
+            return False
+        method, target = line.groups()
+        limits = self._limits
+        if len(target) > limits.target_bytes or len(data) > limits.header_bytes:
+            return False
+        exchange = Exchange(
+            self,
+            self._scope(method, target, "1.1", repeated.headers, self._extensions),
+            http_1_0=False,
+            keep_alive=True,
+            expects_continue=False,
+        )
+        exchange.body_complete = True
+        self.deadline = _NEVER
+        self._begin(exchange)
+        return True
+
+    def _scope(
+        self,
+        method: bytes,
+        target: bytes,
+        version: str,
+        headers: list[tuple[bytes, bytes]],
+        extensions: dict[str, object],
+    ) -> Scope:
+        raw_path, _, query = target.partition(b"?")
+        path = raw_path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": method.decode("ascii"),
+            "scheme": "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "atoll.target": target,
+            "root_path": "",
+            "headers": headers,
+            "client": self._connection.peer,
+            "server": self._server_address,
+            "extensions": extensions,
+        }
 
     # --- llhttp ---
 
@@ -218,14 +289,17 @@ class HttpProtocol(asyncio.Protocol):
         limits = self._limits
         fields = dict(headers)
         method = self._parser.get_method()
+        version = self._parser.get_http_version()
+        upgrade: Upgrade | None = None
         if b"upgrade" in fields and self._parser.should_upgrade() and method != b"CONNECT":
-            self._upgrading = True
-            return
+            if not asks_for_websocket(method, version, headers, fields):
+                self._upgrading = True
+                return
+            upgrade = Upgrade(self, limits.tunnel_idle_s)
         if self._piece > limits.header_bytes or self._fed > 0:
             size = len(target) + sum([len(name) + len(value) + 4 for name, value in headers])
             if size > limits.header_bytes:
                 raise Refused(too_long(target, limits))
-        version = self._parser.get_http_version()
         check_head(method, target, version, headers, fields, limits)
         if not target.startswith(b"/") or b"#" in target:
             authority, target = origin_form(method, target)
@@ -233,38 +307,29 @@ class HttpProtocol(asyncio.Protocol):
                 headers = [(b"host", authority), *[field for field in headers if field[0] != b"host"]]
                 fields[b"host"] = authority
         host = fields.get(b"host")
-        if host != self._good_host and host is not None:
+        if host is None:  # HTTP/1.0 may leave out what HTTP/1.1 needs on the way on
+            headers = [(b"host", self._own_host()), *headers]
+        elif host != self._good_host:
             check_host(host)
             self._good_host = host
         keep_alive = self._parser.should_keep_alive()
         if keep_alive and b"close" in (options := fields.get(b"connection", b"").lower()):
             keep_alive = b"close" not in [option.strip() for option in options.split(b",")]
 
-        raw_path, _, query = target.partition(b"?")
-        path = raw_path.decode("ascii")
+        extensions = self._extensions
+        if upgrade is not None:
+            keep_alive = False  # whatever follows belongs to the tunnel, or to nothing
+            extensions = {**extensions, UPGRADE: upgrade}
         exchange = Exchange(
             self,
-            {
-                "type": "http",
-                "asgi": _ASGI,
-                "http_version": version,
-                "method": method.decode("ascii"),
-                "scheme": "http",
-                "path": unquote(path) if "%" in path else path,
-                "raw_path": raw_path,
-                "query_string": query,
-                "root_path": "",
-                "headers": headers,
-                "client": self._connection.peer,
-                "server": self._server_address,
-                "extensions": self._extensions,
-            },
+            self._scope(method, target, version, headers, extensions),
             http_1_0=version == "1.0",
             keep_alive=keep_alive,
             expects_continue=b"expect" in fields and version == "1.1",
         )
         self._reading = _BODY
         self._incoming = exchange
+        self._upgrade = upgrade
         if self._current is None:
             self._begin(exchange)
         else:
@@ -298,7 +363,7 @@ class HttpProtocol(asyncio.Protocol):
         """Reads the request again as if it had not asked to upgrade, as RFC 9110, section 7.8 allows.
 
         llhttp takes what follows an upgrade request for another protocol, its body included. So it gets the
-        head once more, without the upgrade. Upgrades that are to be passed through would branch off here.
+        head once more, without the upgrade.
         """
         self._upgrading = False
         lines = [
@@ -314,6 +379,38 @@ class HttpProtocol(asyncio.Protocol):
                 lines.append(b"%b: %b" % (name, value))
         self._parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    def _keep_early(self, data: bytes) -> None:
+        """Keeps what follows a request for WebSocket until that is answered; it is read by nobody before."""
+        self._early += data
+        if len(self._early) > _HIGH_WATER:
+            self._pause()
+
+    def _own_host(self) -> bytes:
+        host, port = self._server_address or ("", 0)
+        return f"[{host}]:{port}".encode() if ":" in host else f"{host}:{port}".encode()
+
+    # --- for an upgrade ---
+
+    async def written(self) -> None:
+        """Waits until what was answered before has been taken. Raises `ClientGone`."""
+        while self.drained is not None:
+            await asyncio.shield(self.drained)
+        if self._current is None:
+            raise ClientGone("the client has closed the connection")
+
+    def hand_over(self, head: bytes) -> End:
+        """Writes the last head and lets go of the connection. Raises `ClientGone`.
+
+        It still counts as one of the server's, and as busy, until `connection_lost`.
+        """
+        exchange = self._current
+        if exchange is None:
+            raise ClientGone("the client has closed the connection")
+        exchange.started = exchange.complete = True
+        self._transport.write(head)
+        early, self._early = self._early, b""
+        return End(self._transport, early, self.connection_lost)
 
     # --- for the exchange ---
 

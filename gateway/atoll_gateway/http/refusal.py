@@ -2,7 +2,9 @@
 
 llhttp in its strict mode already refuses bare line feeds, folded or malformed fields, control characters,
 repeated or odd `Content-Length`, and `Content-Length` beside `Transfer-Encoding`. This module names those
-failures for the client and refuses what llhttp lets through.
+failures for the client and refuses what llhttp lets through. Three freedoms stay, since what is passed on is written
+anew and so can't be read in two ways: line ends before a request, several spaces within its first line (RFC 9112,
+sections 2.2 and 3), and ``RTSP/`` for ``HTTP/``, which llhttp does not tell apart.
 """
 
 import re
@@ -18,6 +20,9 @@ from atoll_gateway.http.problem import Problem
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
 _METHOD_LIKE = re.compile(rb"[\r\n]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]")
+_NEVER = frozenset(
+    (b"CONNECT", b"SOURCE", b"PRI")
+)  # SOURCE is Icecast's and PRI no method but HTTP/2's preface
 _SINGLE = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect"))
 
 
@@ -137,8 +142,8 @@ def check_head(
         raise Refused(_TARGET)
     if count > limits.header_count:
         raise Refused(_HEADERS)
-    if method == b"CONNECT":
-        raise Refused(_CONNECT)
+    if method in _NEVER:
+        raise Refused(_CONNECT if method == b"CONNECT" else _METHOD)
     if len(fields) != count and len([name for name, _ in headers if name in _SINGLE]) != len(
         _SINGLE & fields.keys()
     ):

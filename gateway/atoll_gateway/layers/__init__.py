@@ -1,1 +1,1 @@
-"""The layers of the stack, outermost first: routing, failover, region, then the own one or another."""
+"""The layers of the stack, outermost first: routing, retry, region, then the own one or another."""

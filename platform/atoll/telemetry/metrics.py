@@ -6,7 +6,7 @@ figures without parsing. For one event loop; not for several threads.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
@@ -157,11 +157,92 @@ class GatewayMetrics:
             "Replicas taken out because they refused or broke a connection.",
             ("service",),
         )
+        self._bulkhead_limit = _Series(
+            GaugeMetricFamily,
+            "atoll_bulkhead_limit",
+            "Requests of a service that this gateway has under way in a region at most, now.",
+            ("service", "region"),
+        )
+        self._bulkhead_in_flight = _Series(
+            GaugeMetricFamily,
+            "atoll_bulkhead_in_flight",
+            "Requests that have a place in a bulkhead.",
+            ("service", "region"),
+        )
+        self._bulkhead_waiting = _Series(
+            GaugeMetricFamily,
+            "atoll_bulkhead_waiting",
+            "Requests that wait for a place.",
+            ("service", "region"),
+        )
+        self._bulkhead_shed = _Series(
+            CounterMetricFamily,
+            "atoll_bulkhead_shed",
+            "Requests that found no place in a region.",
+            ("service", "region", "criticality"),
+        )
+        self._breaker_open = _Series(
+            GaugeMetricFamily,
+            "atoll_breaker_open",
+            "1 unless the breaker of a region is closed.",
+            ("service", "region"),
+        )
+        self._breaker_trips = _Series(
+            CounterMetricFamily,
+            "atoll_breaker_trips",
+            "Times that a breaker went from closed to open.",
+            ("service", "region"),
+        )
+        self._retry_balance = _Series(
+            GaugeMetricFamily,
+            "atoll_retry_balance",
+            "Further attempts that the retry budget of a service would pay for now.",
+            ("service",),
+        )
+        self._retry_requests = _Series(
+            CounterMetricFamily,
+            "atoll_retry_requests",
+            "Further attempts paid for: retries, hedges and failovers.",
+            ("service",),
+        )
+        self._retry_successes = _Series(
+            CounterMetricFamily,
+            "atoll_retry_successes",
+            "Further attempts that brought the answer.",
+            ("service",),
+        )
+        self._retry_limit_exceeded = _Series(
+            CounterMetricFamily,
+            "atoll_retry_limit_exceeded",
+            "Requests not tried again because they had all their attempts.",
+            ("service",),
+        )
+        self._retry_overflow = _Series(
+            CounterMetricFamily,
+            "atoll_retry_overflow",
+            "Further attempts that the retry budget refused.",
+            ("service",),
+        )
+        self._hedges_sent = _Series(
+            CounterMetricFamily,
+            "atoll_hedges_sent",
+            "Second attempts against a slow first one.",
+            ("service",),
+        )
+        self._hedges_won = _Series(
+            CounterMetricFamily, "atoll_hedges_won", "Hedges that brought the answer.", ("service",)
+        )
         self._problems = _Series(
             CounterMetricFamily,
             "atoll_problems",
             "Errors this gateway answered itself, by problem type.",
             ("type",),
+        )
+        self._keyed = _Series(
+            CounterMetricFamily,
+            "atoll_keyed_requests",
+            "Requests with an Idempotency-Key that the gateway keeps, by what became of them.",
+            ("service", "outcome"),
         )
         self._draining = _Series(
             GaugeMetricFamily, "atoll_draining", "1 while this gateway takes no new work."
@@ -206,9 +287,52 @@ class GatewayMetrics:
         """How often replicas of a service have been ejected so far."""
         self._ejections.set(count, service)
 
+    def bulkhead(
+        self,
+        service: str,
+        region: str,
+        *,
+        limit: int,
+        in_flight: int,
+        waiting: int,
+        shed: Mapping[str, int],
+    ) -> None:
+        """The bulkhead of a service in a region now; `shed` is by criticality, so far."""
+        self._bulkhead_limit.set(limit, service, region)
+        self._bulkhead_in_flight.set(in_flight, service, region)
+        self._bulkhead_waiting.set(waiting, service, region)
+        for criticality, count in shed.items():
+            self._bulkhead_shed.set(count, service, region, criticality)
+
+    def breaker(self, service: str, region: str, *, closed: bool, trips: int) -> None:
+        """The breaker of a service in a region now, and how often it has opened so far."""
+        self._breaker_open.set(int(not closed), service, region)
+        self._breaker_trips.set(trips, service, region)
+
+    def retries(
+        self, service: str, *, balance: int, requests: int, successes: int, limit_exceeded: int, overflow: int
+    ) -> None:
+        """The retry budget of a service now, and its counters so far (linkerd2-proxy's names)."""
+        self._retry_balance.set(balance, service)
+        self._retry_requests.set(requests, service)
+        self._retry_successes.set(successes, service)
+        self._retry_limit_exceeded.set(limit_exceeded, service)
+        self._retry_overflow.set(overflow, service)
+
+    def hedges(self, service: str, *, sent: int, won: int) -> None:
+        """How many hedges have been sent so far, and how many of them brought the answer."""
+        self._hedges_sent.set(sent, service)
+        self._hedges_won.set(won, service)
+
     def problem(self, type_: str) -> None:
         """This gateway answered with a problem of its own; `type_` as in `Problem.type`."""
         self._problems.add(type_)
+
+    def keyed(self, service: str, outcome: str) -> None:
+        """A keyed request: how its key stood (`atoll.resilience.idempotency.Standing`), ``unavailable`` if that could
+        not be asked; ``not-kept`` besides if its answer could not be written down.
+        """
+        self._keyed.add(service, outcome)
 
     def draining(self, draining: bool) -> None:
         self._draining.set(int(draining))
@@ -281,7 +405,21 @@ class GatewayMetrics:
             self._peer_transitions,
             self._replicas,
             self._ejections,
+            self._bulkhead_limit,
+            self._bulkhead_in_flight,
+            self._bulkhead_waiting,
+            self._bulkhead_shed,
+            self._breaker_open,
+            self._breaker_trips,
+            self._retry_balance,
+            self._retry_requests,
+            self._retry_successes,
+            self._retry_limit_exceeded,
+            self._retry_overflow,
+            self._hedges_sent,
+            self._hedges_won,
             self._problems,
+            self._keyed,
             self._draining,
             self._revision,
             self._loads,

@@ -13,7 +13,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 _SAMPLED = 0x01
-_BATCH_BYTES = 4096
+_BATCH_BYTES = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,17 @@ class Ids:
     def child(self, parent: TraceContext | None) -> TraceContext:
         """A new span: in the trace of `parent`, or without one in a new trace that nobody has sampled."""
         if parent is None:
-            return TraceContext(self.trace_id(), self.span_id(), sampled=False)
+            drawn = self._draw(48)
+            if drawn.startswith(_NO_TRACE) or drawn.endswith(_NO_SPAN):
+                return TraceContext(self.trace_id(), self.span_id(), sampled=False)
+            return TraceContext(drawn[:32], drawn[32:], sampled=False)
         return TraceContext(parent.trace_id, self.span_id(), parent.sampled)
+
+    def child_header(self, parent: TraceContext) -> bytes:
+        """The ``traceparent`` header of a new span in the trace of `parent`; as ``child(parent).header()``."""
+        return f"00-{parent.trace_id}-{self.span_id()}-{_SAMPLED if parent.sampled else 0:02x}".encode(
+            "ascii"
+        )
 
     def _draw(self, digits: int) -> str:
         end = self._at + digits

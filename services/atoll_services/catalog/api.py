@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from atoll.sdk import Coordinates
+from atoll.sdk import AtollMiddleware, Coordinates, call
 from atoll_services.catalog.catalog import Catalog
 from atoll_services.cities import City
 from atoll_services.problem import ProblemError, answer_with_problems
@@ -28,6 +28,16 @@ class NearPostcard(Postcard):
     """A postcard, and how far its city is from the place that was asked for."""
 
     distance_km: float
+
+
+class Offer(BaseModel):
+    """A postcard, and what it costs to have it sent from its city."""
+
+    postcard: Postcard
+    price_cents: int
+    currency: str
+    delivery_days: int
+    quoted_by: str = Field(description="region whose quote service said so")
 
 
 class Postcards(BaseModel):
@@ -67,6 +77,7 @@ def create_api(catalog: Catalog) -> FastAPI:
     # No redirects between /x and /x/: they would be built from a Host header that may not be the client's.
     api = FastAPI(title="Catalog", description="Postcards, one for each city.", redirect_slashes=False)
     answer_with_problems(api)
+    api.add_middleware(AtollMiddleware)
 
     @api.get("/search")
     async def search(query: Annotated[SearchQuery, Query()]) -> Postcards:
@@ -82,12 +93,33 @@ def create_api(catalog: Catalog) -> FastAPI:
         """One postcard."""
         city = catalog.postcard(city_id)
         if city is None:
-            raise ProblemError(
-                HTTPStatus.NOT_FOUND,
-                "unknown-postcard",
-                f"there is no postcard {city_id}; find ids with search",
-            )
+            raise _unknown(city_id)
         return _postcard(city)
+
+    @api.get("/postcards/{city_id}/offer")
+    async def offer(
+        city_id: Annotated[int, Path(ge=1)],
+        to: Annotated[str, Query(min_length=1, max_length=12, description="GeoNames id or country code")],
+    ) -> Offer:
+        """One postcard with its postage, which the quote service is asked for."""
+        city = catalog.postcard(city_id)
+        if city is None:
+            raise _unknown(city_id)
+        answer = await call("quote", params={"from": city_id, "to": to})
+        if answer.is_client_error:
+            raise ProblemError(HTTPStatus(answer.status_code), "no-quote", str(answer.json()["detail"]))
+        if not answer.is_success:
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "no-quote", f"quote answered {answer.status_code}; try again"
+            )
+        quote = answer.json()
+        return Offer(
+            postcard=_postcard(city),
+            price_cents=quote["price_cents"],
+            currency=quote["currency"],
+            delivery_days=quote["delivery_days"],
+            quoted_by=quote["served_by"]["region"],
+        )
 
     @api.get("/nearest")
     async def nearest(query: Annotated[NearestQuery, Query()]) -> NearPostcards:
@@ -101,6 +133,12 @@ def create_api(catalog: Catalog) -> FastAPI:
         )
 
     return api
+
+
+def _unknown(city_id: int) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.NOT_FOUND, "unknown-postcard", f"there is no postcard {city_id}; find ids with search"
+    )
 
 
 def _postcard(city: City) -> Postcard:

@@ -1,0 +1,247 @@
+"""Replicas that freeze, fail or slow down, before a real gateway: real processes, real signals."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.integration.gateways import IRELAND, TOPOLOGY, World, client, free_port, until, world
+
+from atoll.resilience.outlier import Ejected
+from atoll.topology.wiring import Address
+from atoll_gateway.gateway import Gateway
+from atoll_gateway.liveness import Liveness
+
+ONE_REGION = TOPOLOGY.replace('timeout = "3s"', 'timeout = "8s"\nregions = ["eu-west"]') + (
+    '[outlier]\nstall = "300ms"\n[hedge]\nenabled = false\n'
+)
+"""Only what this region's replicas do can help a request, and no hedge hides what they do."""
+
+SERVER = """
+import asyncio, sys
+
+async def serve(reader, writer):
+    try:
+        while head := await reader.readuntil(b"\\r\\n\\r\\n"):
+            line, *fields = head.decode("latin-1").split("\\r\\n")
+            length = next((int(f[15:]) for f in fields if f.lower().startswith("content-length:")), 0)
+            await reader.readexactly(length)
+            path = line.split(" ")[1]
+            if "/sleep/" in path:
+                await asyncio.sleep(float(path.rsplit("/", 1)[1]))
+            if "/half" in path:
+                writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 4\\r\\n\\r\\nha")
+                await writer.drain()
+                await asyncio.sleep(30)
+            if "/break" in path:
+                break
+            status = b"503 Unavailable" if "/503" in path else b"200 OK"
+            writer.write(b"HTTP/1.1 " + status + b"\\r\\ncontent-length: 7\\r\\n\\r\\nprocess")
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    print("ready", flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+class Process:
+    """A replica that is a process of its own, so that it can be stopped."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self._process = process
+        self.address = Address("127.0.0.1", port)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+@asynccontextmanager
+async def process() -> AsyncIterator[Process]:
+    port = free_port()
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, str(port), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
+    )
+    try:
+        assert running.stdout is not None
+        assert await running.stdout.readline() == b"ready\n"
+        yield Process(running, port)
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.wait()
+
+
+@asynccontextmanager
+async def two_replicas(folder: Path) -> AsyncIterator[tuple[World, Process]]:
+    """A world whose only replicas of `echo` are one in this process, and one that is a process of its own."""
+    async with process() as other, world(folder, topology=ONE_REGION) as made:
+        cell = made.cells["eu-west"]
+        here = Address("127.0.0.1", cell.replicas[0].port)
+        cell.gateway.replicas.update({"echo": (here, other.address)})
+        yield made, other
+
+
+def state_of(gateway: Gateway, replica: Process) -> Ejected | None:
+    return next(one.ejected for one in gateway.replicas.of("echo") if one.address == replica.address)
+
+
+def eu_west(made: World) -> tuple[Gateway, str]:
+    return made.cells["eu-west"].gateway, f"{made.url('eu-west')}/echo"
+
+
+async def get(http: httpx.AsyncClient, url: str) -> httpx.Response:
+    return await http.get(url, headers={"X-Forwarded-For": IRELAND})
+
+
+async def burst(http: httpx.AsyncClient, url: str, count: int) -> list[httpx.Response]:
+    return await asyncio.gather(*(get(http, url) for _ in range(count)))
+
+
+def from_process(responses: list[httpx.Response]) -> int:
+    return sum(response.text == "process" for response in responses)
+
+
+async def test_a_frozen_replica_costs_no_get_and_comes_back_when_it_answers(tmp_path: Path) -> None:
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        gateway, url = eu_west(made)
+        before = await burst(http, url, 40)
+        assert 0 < from_process(before) < 40
+        other.freeze()
+        during = [response for _ in range(5) for response in await burst(http, url, 20)]
+        assert [response.status_code for response in during] == [200] * 100
+        assert from_process(during) == 0
+        assert state_of(gateway, other) is Ejected.STALLED
+        assert gateway.replicas.live("echo") == 1
+        other.thaw()
+        await until(lambda: state_of(gateway, other) is None)
+        async with asyncio.timeout(10):
+            while not from_process(after := await burst(http, url, 40)):
+                assert {response.status_code for response in after} == {200}
+
+
+async def test_control_without_liveness_gets_hang_on_a_frozen_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def watch(self: Liveness) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Liveness, "watch", watch)
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        _, url = eu_west(made)
+        other.freeze()
+        during = await asyncio.gather(
+            *(http.get(url, headers={"X-Forwarded-For": IRELAND, "Atoll-Timeout": "3s"}) for _ in range(20))
+        )
+        assert 504 in {response.status_code for response in during}
+
+
+async def test_a_post_on_a_frozen_replica_is_never_sent_twice(tmp_path: Path) -> None:
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        gateway, url = eu_west(made)
+        other.freeze()
+        posts = [
+            asyncio.ensure_future(
+                http.post(
+                    f"{url}/buy", content=b"1", headers={"X-Forwarded-For": IRELAND, "Atoll-Timeout": "4s"}
+                )
+            )
+            for _ in range(6)
+        ]
+        await until(lambda: state_of(gateway, other) is Ejected.STALLED)
+        waiting = [post for post in posts if not post.done()]
+        assert waiting, "those that may have been executed are left to their deadline"
+        other.thaw()
+        answers = await asyncio.gather(*posts)
+        assert [answer.status_code for answer in answers] == [200] * 6, "and it answers them once it runs on"
+        bought = sum(entry[1] == "/echo/buy" for entry in made.seen("eu-west"))
+        assert bought + from_process(answers) == 6
+
+
+async def test_a_short_answer_that_stops_in_the_middle_is_taken_back_too(tmp_path: Path) -> None:
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        _, url = eu_west(made)
+        halves = asyncio.ensure_future(burst(http, f"{url}/half", 6))
+        await until(lambda: made.cells["eu-west"].gateway.replicas.in_flight("echo") > 0)
+        await asyncio.sleep(0.1)
+        other.freeze()
+        assert [response.text for response in await halves] == ["eu-west"] * 6
+
+
+async def test_a_slow_request_on_a_replica_that_lives_is_left_alone(tmp_path: Path) -> None:
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        gateway, url = eu_west(made)
+        cell = made.cells["eu-west"]
+        gateway.replicas.update({"echo": (other.address,)})
+        response = await get(http, f"{url}/sleep/1.5")
+        assert (response.status_code, response.text) == (200, "process")
+        assert response.headers["atoll-attempts"] == "1"
+        assert gateway.replicas.statistics()["echo"].ejections == 0
+        assert not cell.replicas[0].seen
+
+
+async def test_one_that_answers_503_is_left_out_and_the_others_serve(tmp_path: Path) -> None:
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        gateway, url = eu_west(made)
+        made.cells["eu-west"].replicas[0].says = (503, b"no")
+        for _ in range(20):
+            await get(http, url)
+        group = gateway.replicas.of("echo")
+        assert [one.ejected for one in group if one.address != other.address] == [Ejected.FAILURES]
+        assert from_process(await burst(http, url, 20)) == 20
+        # The only one left may fail as it likes: it is not left out for that.
+        await burst(http, f"{url}/503", 20)
+        assert state_of(gateway, other) is None
+
+
+async def test_a_replica_that_dies_with_many_requests_does_not_close_the_region(tmp_path: Path) -> None:
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        _, url = eu_west(made)
+        under_way = asyncio.ensure_future(burst(http, f"{url}/sleep/2.0", 40))
+        await until(lambda: made.cells["eu-west"].gateway.replicas.in_flight("echo") >= 15)
+        other.kill()
+        assert {response.status_code for response in await under_way} == {200}
+        assert {response.status_code for response in await burst(http, url, 20)} == {200}
+
+
+async def test_control_if_its_death_spoke_against_the_region_the_region_would_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atoll_gateway.layers.local._isolated", lambda *_: False)
+    async with two_replicas(tmp_path) as (made, other), client() as http:
+        _, url = eu_west(made)
+        under_way = asyncio.ensure_future(burst(http, f"{url}/sleep/2.0", 40))
+        await until(lambda: made.cells["eu-west"].gateway.replicas.in_flight("echo") >= 15)
+        other.kill()
+        answers = [*await under_way, *await burst(http, url, 20)]
+        assert 503 in {response.status_code for response in answers}
+
+
+async def test_if_all_replicas_refuse_one_that_comes_back_is_used_at_once(tmp_path: Path) -> None:
+    async with world(tmp_path, topology=ONE_REGION) as made, client() as http:
+        gateway, url = eu_west(made)
+        own = made.cells["eu-west"].replicas[0]
+        await own.stop()
+        for _ in range(5):
+            assert (await get(http, url)).status_code == 503
+        await own.start()
+        await until(lambda: gateway.replicas.live("echo") == 1)
+        assert (await get(http, url)).status_code == 200
