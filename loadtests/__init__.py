@@ -1,0 +1,1 @@
+"""Load, drills and benchmarks: run from a checkout, part of no distribution."""
