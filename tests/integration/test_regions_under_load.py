@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import httpx
 import pytest
 from tests.integration.regions import ROOT, Answer, Load, Run
 
@@ -152,6 +153,36 @@ def test_a_frozen_replica_of_two_fails_no_read(run: Run) -> None:
     assert load.shares(struck + 3, struck + 8)[HOME] > 0, "the other replica serves on"
 
 
+def test_what_stands_beside_the_way_of_a_request_may_be_gone(run: Run) -> None:
+    """Static stability: every agent, store and dashboard is killed and stays down; requests that need none go on."""
+    beside = ("agent", "cache", "state", "ray-dashboard")
+
+    async def during() -> Load:
+        supervisor = SupervisorClient(RunPaths(run.folder / ".atoll"))
+        requests = tuple((place, "/catalog/search?q=dub") for place in ("ie", "us", "jp"))
+        load = Load(run.entry, 30, (*requests, ("ie", "/scarce?from=IE&to=DE&wait_ms=50")))
+        going = asyncio.ensure_future(load.run())
+        await asyncio.sleep(1)
+        for region in run.status()["regions"]:
+            for process in beside:
+                await supervisor.kill(f"{region}/{process}")
+        await asyncio.sleep(5)
+        load.stop()
+        await going
+        return load
+
+    load = asyncio.run(during())
+    with httpx.Client(trust_env=False, timeout=10.0, headers={"X-Forwarded-For": "87.32.10.1"}) as http:
+        url, quote = run.entry + "/quote", {"from": "IE", "to": "DE", "weight_g": 20}
+        plain = http.post(url, json=quote)
+        keyed = http.post(url, json=quote, headers={"Idempotency-Key": "static-stability"})
+    run.must("fault", "heal")
+    assert not load.failed(), f"{load.failed()[:3]}{run.logs()}"
+    assert {answer.region for answer in load.answers if answer.place == "ie"} == {HOME}
+    assert plain.status_code == 200
+    assert (keyed.status_code, keyed.json()["type"]) == (503, "urn:atoll:problem:key-store-unavailable")
+
+
 def test_a_surge_spills_before_it_is_shed_and_spares_critical_requests(run: Run) -> None:
     """Three times what Ireland can do, all from Ireland: together the regions can do just that."""
     capacity = PLACES_AT_HOME / (WAIT_MS / 1000)
@@ -164,7 +195,8 @@ def test_a_surge_spills_before_it_is_shed_and_spares_critical_requests(run: Run)
         await asyncio.sleep(3)
         calm.stop()
         await going
-        assert set(calm.shares(0, math.inf)) == {HOME}, "below its limit all stay in the nearest region"
+        at_home = calm.shares(0, math.inf)[HOME]
+        assert at_home >= 0.9 * len(calm.answers), "below its limit they stay in the nearest region"
         surge = Load(run.entry, 3 * capacity, (("ie", path),), criticalities=mix)
         struck = time.monotonic()
         going = asyncio.ensure_future(surge.run())
