@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from atoll.clock import Clock
 from atoll.geo.place import Coordinates, Place
 from atoll.geo.rtt import RoundTripModel
+from atoll.resilience.pace import Behind
 from atoll.routing.pressure import Pressure
 from atoll.routing.rank import Ranking, RegionView, rank
+from atoll.routing.slowness import behind_ms
 from atoll.routing.spill import Spill
 from atoll.routing.steering import RegionHealth, place_rtts, steer
 from atoll.topology import Service, Topology
@@ -19,6 +21,10 @@ from atoll_gateway.peers import LOAD_FRESH_S, Peer, Peers
 from atoll_gateway.replicas import Replicas
 
 KEPT_RANKINGS = 4096
+
+
+def _unknown(_service: str, _region: str) -> Behind | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,9 @@ class Board:
         draining: Callable[[], bool],
         model: RoundTripModel,
         clock: Clock,
+        behind: Callable[[str, str], Behind | None] = _unknown,
     ) -> None:
+        """`behind` tells of a service (its first argument) that a region has become slower than another one."""
         self._region = region
         self._topology = topology
         self._peers = peers
@@ -50,6 +58,7 @@ class Board:
         self._draining = draining
         self._model = model
         self._clock = clock
+        self._behind = behind
         self._rankings: dict[tuple[str, frozenset[str], Coordinates | None], Ranking] = {}
         self._spills: dict[tuple[str, frozenset[str], tuple[str, ...]], Spill] = {}
         self._pressures: dict[tuple[str, frozenset[str]], Pressure] = {}
@@ -137,10 +146,12 @@ class Board:
         """Whether each region's gateways can be reached from here."""
         known = {name: self._region_health(name) for name in self._peers.regions}
         if self._region is not None:
-            known[self._region] = RegionHealth(healthy=True, reason="own region", draining=self._draining())
+            known[self._region] = self._region_health(self._region)
         return known
 
     def _region_health(self, region: str) -> RegionHealth:
+        if region == self._region:
+            return RegionHealth(healthy=True, reason="own region", draining=self._draining())
         peers = self._peers.of(region)
         healthy = [peer for peer in peers if peer.health.healthy]
         reason = "; ".join(
@@ -153,15 +164,14 @@ class Board:
 
     def views(self, service: Service, round_trips: Mapping[str, float]) -> list[RegionView]:
         """Every region that is to run the service, as this gateway sees it now."""
-        delays = self._peers.delays_ms()
-        return [
-            self._own(service, round_trips[name])
-            if name == self._region
-            else self._view(
-                service, name, round_trips[name], self._region_health(name), delays.get(name, 0.0)
-            )
-            for name in self._topology.regions
-        ]
+        links = self._peers.delays_ms()
+        views = []
+        for name in self._topology.regions:
+            behind = self._behind(service.name, name)
+            delay_ms = max(links.get(name, 0.0), behind_ms(behind, name, round_trips))
+            tried_again = behind is not None and behind.tried_again
+            views.append(self._view(service, name, round_trips[name], delay_ms, tried_again=tried_again))
+        return views
 
     def replicas(self, service: Service, region: str) -> int | None:
         """Ready replicas of a service in a region, as far as this gateway knows; None if it doesn't yet."""
@@ -197,14 +207,10 @@ class Board:
         """``Atoll-Load``: what this gateway has with the own region's replicas, and what the region takes at once."""
         return b"%d/%d" % (self._replicas.in_flight(service.name), self.own_capacity(service))
 
-    def _own(self, service: Service, rtt_ms: float) -> RegionView:
-        assert self._region is not None
-        health = RegionHealth(healthy=True, reason="own region", draining=self._draining())
-        return self._view(service, self._region, rtt_ms, health, 0.0)
-
     def _view(
-        self, service: Service, region: str, rtt_ms: float, health: RegionHealth, delay_ms: float
+        self, service: Service, region: str, rtt_ms: float, delay_ms: float, *, tried_again: bool
     ) -> RegionView:
+        health = self._region_health(region)
         replicas, ejected = self._replicas_of(service, region)
         load = self.load(service, region)
         return RegionView(
@@ -219,6 +225,7 @@ class Board:
             capacity=load.capacity,
             in_flight=load.in_flight,
             delay_ms=delay_ms,
+            tried_again=tried_again,
         )
 
     def _replicas_of(self, service: Service, region: str) -> tuple[int | None, int]:

@@ -18,7 +18,7 @@ from atoll.telemetry.trace import Ids, TraceContext, accept_request_id, parse_tr
 from atoll.topology import Idempotency, Service
 from atoll_gateway import problems
 from atoll_gateway.body import EMPTY, BodyTooLarge, HeldBody, StreamedBody, read_body
-from atoll_gateway.call_context import CallContext, CallContexts
+from atoll_gateway.call_context import CallContexts
 from atoll_gateway.headers import DROPPED_FROM_REQUESTS, end_to_end, write_lines
 from atoll_gateway.http.connection import Connection
 from atoll_gateway.http.exchange import Receive, Scope
@@ -99,29 +99,28 @@ class Edge:
                 raise Rejected(problems.body_too_slow(deadline.seconds)) from error
             if isinstance(body, HeldBody):
                 length = body.length
-        context = known.context
-        return Request(
-            id=request_id,
-            trace=self._ids.child(known.trace),
-            method=scope["method"],
-            target=scope["atoll.target"],
-            headers=known.passed,
-            lines=known.lines,
-            body=body,
-            content_length=length,
-            service=service,
-            place=known.place,
-            client=known.client,
-            zones=known.zones,
-            deadline=deadline,
-            forwarded=known.forwarded,
-            root=service.name if context is None else context.root,
-            nested=context is not None and not known.forwarded,
-            again=context is not None and context.again,
-            explain=known.explain,
-            upgrade=UPGRADE in scope["extensions"],
-            criticality=known.criticality,
-            key=known.key,
+        return Request(  # in the order of its fields: by name they take twice as long
+            request_id,
+            self._ids.child(known.trace),
+            scope["method"],
+            scope["atoll.target"],
+            known.passed,
+            known.lines,
+            body,
+            length,
+            service,
+            known.place,
+            known.client,
+            known.zones,
+            deadline,
+            known.forwarded,
+            known.root,
+            known.nested,
+            known.again,
+            known.explain,
+            UPGRADE in scope["extensions"],
+            known.criticality,
+            known.key,
         )
 
     def _learn(self, headers: Headers, service: Service, connection: Connection) -> "_Known":
@@ -153,7 +152,9 @@ class Edge:
             timeout_s=_timeout(fields, service, forwarded),
             length=int(length) if length is not None else (None if b"transfer-encoding" in fields else 0),
             forwarded=forwarded,
-            context=context,
+            root=service.name if context is None else context.root,
+            nested=context is not None and not forwarded,
+            again=context is not None and context.again,
             explain=trusted and b"atoll-explain" in fields,
             criticality=_criticality(fields.get(b"atoll-criticality")),
             key=None if service.idempotency is Idempotency.OFF else fields.get(b"idempotency-key"),
@@ -205,7 +206,9 @@ class _Known:
     length: int | None
     """Of the body, as announced; None if that is not known."""
     forwarded: bool
-    context: CallContext | None
+    root: str
+    nested: bool
+    again: bool
     explain: bool
     criticality: Criticality
     key: bytes | None

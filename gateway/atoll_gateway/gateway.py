@@ -92,6 +92,7 @@ class Gateway:
             lambda: bool(self.draining),
             RoundTripModel(),
             clock,
+            lambda service, region: self.stack.retry.behind(service, region),  # noqa: PLW0108  made further down
         )
         self.replicas.use_origins(_origins(topology, wiring.region))
         ids = Ids()

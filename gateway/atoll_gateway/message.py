@@ -37,7 +37,8 @@ class Attempt:
 
     region: str
     milliseconds: float
-    outcome: str
+    outcome: int | str
+    """The answer's status, or the type of the problem that there was instead."""
 
 
 @dataclass(slots=True)

@@ -51,7 +51,8 @@ class Proxy:
         self._all_zones = frozenset(topology.zones)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = self._clock.monotonic()
+        now = self._clock.monotonic
+        started = now()
         connection: Connection = scope["extensions"][EXTENSION]
         request_id = self._edge.request_id(scope)
         try:
@@ -70,21 +71,19 @@ class Proxy:
         try:
             response = await self._respond(request)
             region = response.region
-            headers = [
-                *response.headers,
-                *_answer_headers(request, region, self._clock.monotonic() - started),
-            ]
+            headers = response.headers
+            headers += _answer_headers(request, region, now() - started)
             if isinstance(response.body, bytes):
                 status, sent = response.status, len(response.body)
                 await send_answer(send, status, headers, response.body)
             elif response.tunnel is not None:
-                status, answered_s = response.status, self._clock.monotonic() - started
+                status, answered_s = response.status, now() - started
                 sent = await self._tunnel(scope["extensions"][UPGRADE], response, response.tunnel, headers)
             else:
                 status = response.status
                 sent = await self._stream(send, response, response.body, headers, service.name)
         finally:
-            duration = self._clock.monotonic() - started
+            duration = now() - started
             recorder.finished(region, status, duration if answered_s is None else answered_s)
             if request.ranking is not None and request.ranking.panic:
                 recorder.panics += 1

@@ -75,13 +75,15 @@ class ServiceLimits:
 
     def headers(self, key: str | None) -> Headers:
         """What is left, for the client to see (draft-ietf-httpapi-ratelimit-headers-11)."""
-        client, service = b"", b""
         if self.client is not None and key is not None:
-            client = b'"client";r=%d;t=%d' % self.client.left(key)
-        if self.service is not None:
-            service = b'"service";r=%d;t=%d' % self.service.left(WHOLE_SERVICE)
-        left = client + b", " + service if client and service else client or service
-        return [self._policy, (b"ratelimit", left)] if left else []
+            left = b'"client";r=%d;t=%d' % self.client.left(key)
+            if self.service is not None:
+                left += b', "service";r=%d;t=%d' % self.service.left(WHOLE_SERVICE)
+        elif self.service is not None:
+            left = b'"service";r=%d;t=%d' % self.service.left(WHOLE_SERVICE)
+        else:
+            return []
+        return [self._policy, (b"ratelimit", left)]
 
     def parts(self) -> Iterable[tuple[str, RateLimit]]:
         """The limits by what they limit."""

@@ -148,11 +148,11 @@ class Replica:
             await send({"type": "http.response.body", "body": b""})
             return
         body = content if path.endswith("/mirror") else b"" if status == 204 else self.region.encode()
-        headers = [(b"content-length", b"%d" % len(body)), (b"atoll-region", b"a-lie")]
+        fields = [(b"content-length", b"%d" % len(body)), (b"atoll-region", b"a-lie")]
         if self.says is not None:
             status, body = self.says
-            headers = []  # Serve does not give the length of what it says itself
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+            fields = []  # Serve does not give the length of what it says itself
+        await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
 

@@ -22,6 +22,7 @@ WITH_FRONT = (
 [services.front]
 route_prefix = "/front"
 import_path = "tests.front:app"
+regions = ["us-east"]
 timeout = "2s"
 """
 )
@@ -120,11 +121,12 @@ async def test_a_call_ends_with_its_clients_deadline(tmp_path: Path) -> None:
             failures.append(str(error))
             raise
         failures.append(f"answered {answer.status_code}")
-        return {}
+        raise CallFailed(failures[-1])
 
     async with front(tmp_path, handler) as it, client() as http:
         answer = await http.get(it.world.url("us-east") + "/front", headers={"Atoll-Timeout": "300ms"})
         assert answer.status_code in {503, 504}
+        assert failures in ([], ["answered 504"]) or "0.3" in failures[0] or "within" in failures[0]
         await asyncio.wait_for(it.world.cells["us-east"].replicas[0].arrived.wait(), 5)
         async with asyncio.timeout(5):
             while not it.world.cells["us-east"].gateway.metrics.service("echo").statistics().requests:

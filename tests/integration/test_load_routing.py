@@ -22,8 +22,8 @@ from atoll_gateway.run import serving
 PLACES = 20
 SMALL = TOPOLOGY.replace(
     "[services.echo]\n", f"[services.echo.replicas]\nmax_in_flight = {PLACES}\n[services.echo]\n"
-)
-"""A region takes 20 requests of `echo` at once."""
+) + ("[hedge]\nenabled = false\n")
+"""A region takes 20 requests of `echo` at once, and those that are held are not sent anywhere else as well."""
 
 
 def in_flight(made: World, region: str) -> int:

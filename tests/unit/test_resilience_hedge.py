@@ -11,7 +11,7 @@ from tests.unit.attempts import Bench, Request, Response, Step
 
 from atoll.resilience.attempts import Failure
 from atoll.resilience.budget import NO_BUDGET, UNLIMITED
-from atoll.resilience.hedge import HedgeTimer
+from atoll.resilience.hedge import LOOK_S, UNKNOWN_S, HedgeTimer
 from atoll.topology import HedgePolicy, RetryPolicy
 
 SLOW = Step(after_s=1.0)
@@ -89,19 +89,105 @@ def test_a_keyed_write_is_hedged() -> None:
     assert bench.run(hedged(bench, bench.request("POST", keyed=True))).region == "b"
 
 
-def test_nothing_is_hedged_before_enough_is_known() -> None:
-    bench = Bench({"a": [SLOW], "b": [FAST]})
+def test_before_enough_is_known_an_attempt_has_a_second() -> None:
+    bench = Bench({"a": [Step(after_s=0.9), Step(after_s=2.0), SLOW], "b": [FAST]})
 
     async def main() -> None:
-        await bench.warm_up(samples=19)
+        await bench.warm_up(samples=17)
         assert (await bench.ask()).region == "a"
         assert (await bench.ask()).region == "b"
+        assert bench.regions.begun[-1][0] == pytest.approx(0.9 + UNKNOWN_S, abs=0.01)
+        await bench.warm_up(samples=200)
+        await bench.ask()
+        assert bench.regions.begun[-1][0] - bench.regions.begun[-2][0] < 0.1, "now it is known"
 
     bench.run(main())
 
 
+def test_no_earlier_than_the_minimum_although_nothing_is_known() -> None:
+    bench = Bench({"a": [Step(after_s=1.5)], "b": [FAST]}, hedge=HedgePolicy(minimum_s=2.0))
+    assert bench.run(bench.ask(bench.request(timeout_s=10.0))).region == "a"
+
+
+@pytest.mark.parametrize("left", ["refused", "unreachable", "lost", 503])
+def test_any_attempt_is_hedged_not_the_first_alone(left: int | str) -> None:
+    bench = Bench({"a": [Step(left)], "b": [Step(after_s=9.0)], "c": [FAST]})
+    assert bench.run(bench.ask()).region == "c"
+    assert bench.regions.order == "abc"
+    assert bench.regions.cancelled == ["b"]
+
+
+def test_a_hedge_that_is_slow_is_hedged() -> None:
+    bench = Bench({"a": [Step(after_s=9.0)], "b": [Step(after_s=9.0)], "c": [FAST]})
+    request = bench.request()
+
+    async def main() -> None:
+        assert (await hedged(bench, request)).region == "c"
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    bench.run(main())
+    assert sorted(bench.regions.cancelled) == ["a", "b"]
+    assert request.attempts_made == 3
+    assert bench.budget.statistics().requests == 2, "each is paid for"
+
+
+@pytest.mark.parametrize("limit", [2, 3])
+def test_hedges_stay_within_the_limit(limit: int) -> None:
+    bench = Bench({"a": [SLOW], "b": [SLOW], "c": [SLOW], "d": [SLOW]})
+    request = bench.request()
+
+    async def main() -> None:
+        await bench.warm_up(region="b")
+        await bench.warm_up(region="c")
+        await hedged(bench, request, regions=("a", "b", "c", "d"), limit=limit)
+
+    bench.run(main())
+    assert len(bench.regions.order) == request.attempts_made == limit
+
+
+@pytest.mark.parametrize("does", ["refused", "unreachable", "lost", 503])
+def test_a_hedge_that_fails_is_followed_by_another(does: int | str) -> None:
+    bench = Bench({"a": [Step(after_s=9.0)], "b": [Step(does)], "c": [FAST]})
+    before = bench.budget.balance
+    assert bench.run(hedged(bench)).region == "c"
+    assert bench.regions.order == "abc"
+    sent = does in {503, "lost"}
+    assert bench.budget.balance == before - 1 - sent
+
+
+@pytest.mark.parametrize("second", [Step(after_s=9.0), Step(after_s=9.0, deaf=True)])
+def test_when_only_hedges_are_left_the_first_to_answer_counts(second: Step) -> None:
+    bench = Bench({"a": [Step("lost", after_s=0.05)], "b": [second], "c": [Step(after_s=0.5)]})
+
+    async def main() -> None:
+        await bench.warm_up(region="b")
+        assert (await hedged(bench)).region == "c"
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    bench.run(main())
+    assert bench.clock.now < 1.0
+    assert all(made.discarded == 1 for made in bench.regions.responses if made.region == "b")
+
+
+def test_an_attempt_has_half_of_the_time_that_is_left() -> None:
+    """Where answers usually take that long, a slow region would use up the deadline of every request."""
+    bench = Bench({"a": [Step(after_s=9.0)], "b": [Step(after_s=9.0)], "c": [FAST]})
+
+    async def main() -> None:
+        await bench.warm_up(5.0)
+        await bench.warm_up(5.0, "b")
+        assert (await bench.ask(bench.request(timeout_s=4.0))).region == "c"
+
+    bench.run(main())
+    second, third = (at for at, _ in bench.regions.begun[1:])
+    assert 2.0 <= second <= 2.0 + LOOK_S
+    assert second + (4.0 - second) / 2 <= third <= second + (4.0 - second) / 2 + LOOK_S
+
+
 def test_what_was_known_long_ago_counts_no_more() -> None:
-    bench = Bench({"a": [SLOW], "b": [FAST]})
+    bench = Bench({"a": [Step(after_s=0.9)], "b": [FAST]})
 
     async def main() -> Response:
         await bench.warm_up()
@@ -142,7 +228,7 @@ def test_a_hedge_that_fails_leaves_the_first_attempt_alone(does: int | str) -> N
     bench = Bench({"a": [Step(after_s=0.2)], "b": [Step(does)]})
     request = bench.request()
     before = bench.budget.balance
-    assert bench.run(hedged(bench, request)).region == "a"
+    assert bench.run(hedged(bench, request, regions=("a", "b"))).region == "a"
     assert not bench.regions.cancelled
     sent = does in {503, "lost"}
     assert request.attempts_made == 1 + sent
@@ -280,7 +366,7 @@ def test_a_client_that_goes_away_as_the_hedge_wins_is_not_overlooked(*, client_f
         )
         if client_first:
             task.cancel()
-        race.win(winner)
+        race.win(winner, "b")
         if not client_first:
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -323,22 +409,24 @@ def test_a_task_that_was_cancelled_before_and_went_on_is_still_told_apart() -> N
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Two attempts and a client, each of which ends the request at some time; ties are likely."""
+    """Three attempts and a client, each of which ends the request at some time; ties are likely."""
 
     first: Step
     second: Step
+    third: Step
     cancelled_at: float | None
     by_deadline: bool
 
 
 TIMES = st.sampled_from((0.0, 0.02, 0.03, 0.04, 0.05, 0.06))
+THIRDS = st.builds(Step, does=st.sampled_from((200, 503, "lost")), after_s=TIMES, deaf=st.booleans())
 STEPS = st.builds(
     Step,
     does=st.sampled_from((200, 503, "lost", "unreachable", "bug")),
     after_s=TIMES,
     deaf=st.booleans(),
 )
-CASES = st.builds(Case, STEPS, STEPS, st.none() | TIMES, st.booleans())
+CASES = st.builds(Case, STEPS, STEPS, THIRDS, st.none() | TIMES, st.booleans())
 
 
 @given(CASES)
@@ -346,7 +434,7 @@ CASES = st.builds(Case, STEPS, STEPS, st.none() | TIMES, st.booleans())
 def test_whatever_ends_first_there_is_one_answer_and_nothing_is_left_over(case: Case) -> None:
     if case.second.does == "bug":
         return  # a bug in a hedge is told by the loop, which Hypothesis does not see
-    bench = Bench({"a": [case.first], "b": [case.second], "c": [Step(after_s=0.01)]})
+    bench = Bench({"a": [case.first], "b": [case.second], "c": [case.third]})
     told: list[asyncio.Task[Response]] = []
     asked_to_stop = False
 
@@ -364,6 +452,7 @@ def test_whatever_ends_first_there_is_one_answer_and_nothing_is_left_over(case: 
 
     async def limited() -> Response:
         await bench.warm_up()
+        await bench.warm_up(region="b")
         async with asyncio.timeout(case.cancelled_at if case.by_deadline else None):
             response = await bench.ask()
         current = asyncio.current_task()
@@ -381,7 +470,7 @@ def test_whatever_ends_first_there_is_one_answer_and_nothing_is_left_over(case: 
         assert case.by_deadline or not isinstance(error, TimeoutError)
     else:
         given_ = task.result()
-        deaf = case.first.deaf or case.second.deaf
+        deaf = case.first.deaf or case.second.deaf or case.third.deaf
         assert not asked_to_stop or deaf, "the request was cancelled, and went on"
     for response in bench.regions.responses:
         assert response.discarded == (response is not given_), "an answer is given once or let go of"

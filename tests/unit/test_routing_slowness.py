@@ -5,7 +5,8 @@ import random
 import pytest
 
 from atoll.clock import ManualClock
-from atoll.routing.slowness import LOOKS, Slowness
+from atoll.resilience.pace import Behind
+from atoll.routing.slowness import LOOKS, Slowness, behind_ms
 
 LOOK_S = 0.5
 
@@ -57,3 +58,15 @@ def test_what_is_expected_is_learnt_where_nobody_says_and_only_downward() -> Non
     assert look(clock, link, 0.2, 1200)[-1] == pytest.approx(190, abs=10), (
         "ten minutes on it is as far as ever"
     )
+
+
+@pytest.mark.parametrize(("own_ms", "rival_ms"), [(0.0, 74.0), (165.0, 74.0)])
+def test_a_region_whose_service_is_slow_costs_more_than_the_one_that_is_faster(
+    own_ms: float, rival_ms: float
+) -> None:
+    round_trips = {"a": own_ms, "b": rival_ms}
+    delay_ms = behind_ms(Behind("b", 0.03), "a", round_trips)
+    assert own_ms + delay_ms > rival_ms
+    assert delay_ms >= 30.0
+    assert behind_ms(None, "a", round_trips) == 0.0
+    assert behind_ms(Behind("b", 0.03, tried_again=True), "a", round_trips) == 0.0

@@ -666,3 +666,17 @@ def test_a_region_that_is_slow_but_still_the_fastest_keeps_its_traffic() -> None
     clock = ManualClock()
     views = [view(HOME, 0.3, delay_ms=60.0), view(NEAR), view(FAR)]
     assert shares(settled(views, Spill(clock, POLICY), clock, 5.0)) == {HOME: 1.0}
+
+
+def test_a_region_that_is_tried_again_gets_a_tenth_of_what_there_is_and_then_more() -> None:
+    """What it has room for would be too much: it may have room for everything, and still be slow."""
+    clock = ManualClock()
+    spill = Spill(clock, POLICY)
+    slow = [view(HOME, 0.0, delay_ms=670.0), view(NEAR, 0.05), view(FAR)]
+    assert HOME not in shares(settled(slow, spill, clock, 5.0))
+    again = [view(HOME, 0.0, tried_again=True), view(NEAR, 0.05), view(FAR)]
+    clock.advance(0.25)
+    first = shares(spill.settle(rank(SERVICE, SERVICE.residency, again, POLICY), again))
+    assert 0.05 < first[HOME] < 0.2
+    calm = [view(HOME, 0.05), view(NEAR), view(FAR)]
+    assert shares(settled(calm, spill, clock, 2 * POLICY.ramp_s)) == {HOME: 1.0}

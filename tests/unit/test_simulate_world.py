@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from atoll.resilience import pace
 from atoll.simulate.generate import MOST_REGIONS, generate
 from atoll.simulate.invariants import Invariant, check
 from atoll.simulate.record import Outcome, Record
 from atoll.simulate.report import report
-from atoll.simulate.scenario import Fault, FaultKind, Scenario
+from atoll.simulate.scenario import Fault, FaultKind, Load, Mix, Scenario, Work
 from atoll.simulate.seeds import run_seed
 from atoll.simulate.world import simulate
 from atoll.topology import load
@@ -88,6 +89,29 @@ def test_faults_do_what_they_say(kind: FaultKind) -> None:
         assert all(request.region == region for request in gave), "only its own clients get there"
     else:
         assert gave == []
+
+
+@pytest.mark.parametrize("judges", [True, False])
+def test_a_region_whose_service_is_slow_is_left(monkeypatch: pytest.MonkeyPatch, *, judges: bool) -> None:
+    """And without verdicts on who is behind it is not."""
+    if not judges:
+        monkeypatch.setattr(pace, "LOST_SHARE", 2.0)
+    base = calm()
+    topology = replace(base.topology, hedge=replace(base.topology.hedge, enabled=True))
+    mix = Mix(critical=0.2, sheddable=0.0, post=0.0, keyed=0.0, impatient=0.0)
+    scenario = replace(
+        base,
+        topology=topology,
+        duration_s=24.0,
+        loads=(Load("quote", "IE", 40.0, mix=mix),),
+        works=dict.fromkeys(topology.services, Work(4, 40, 40, 0.03, 0.3)),
+        faults=(Fault(FaultKind.SLOW_REGION, 8.0, None, "eu-west", factor=10.0),),
+    )
+    record = simulate(scenario, 1)
+    assert outcomes(record).keys() == {Outcome.ANSWERED}
+    late = [request for request in record.requests if request.started >= record.began + 10.0]
+    slow = sum(request.ended - request.started > 0.2 for request in late)
+    assert slow < 0.03 * len(late) if judges else slow > 0.5 * len(late)
 
 
 def test_draws_keep_what_must_hold() -> None:

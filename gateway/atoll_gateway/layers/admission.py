@@ -65,7 +65,7 @@ class Admission:
             problem = problems.rate_limited(request.service.name, ceil(wait_s))
             return await self._refuse(request, problem, ceil(wait_s), limits.headers(key))
         response = await self._next(request)
-        response.headers = [*response.headers, *limits.headers(key)]
+        response.headers += limits.headers(key)
         return response
 
     def _full(self, request: Request) -> bool:

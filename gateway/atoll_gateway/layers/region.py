@@ -6,14 +6,13 @@ the others. A request that may also go to another region doesn't wait for a plac
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil
 
 from atoll.clock import Clock
-from atoll.resilience.breaker import Breaker, BreakerStatistics
-from atoll.resilience.bulkhead import Bulkhead, BulkheadStatistics
+from atoll.resilience.breaker import Breaker, Permit
+from atoll.resilience.bulkhead import Bulkhead
 from atoll.resilience.criticality import Criticality
-from atoll.resilience.gradient import AdaptiveLimit, LimitStatistics
+from atoll.resilience.gradient import AdaptiveLimit
+from atoll.resilience.lane import BreakerOpen, Lane, LaneStatistics, NoPlace
 from atoll.telemetry.metrics import AttemptOutcome, GatewayMetrics, ServiceRecorder
 from atoll.topology import BreakerPolicy, BulkheadPolicy, Topology
 from atoll_gateway import problems
@@ -21,38 +20,25 @@ from atoll_gateway.message import Attempt, Failed, Request, Response
 
 Send = Callable[[Request, str], Awaitable[Response]]
 
-FAILURES = frozenset({502, 503, 504})
-"""Answers that count as failures of the region: Envoy's ``gateway-error``."""
 
+class _Lane(Lane):
+    """With what else is the same for all its requests, so that they find everything by one lookup."""
 
-@dataclass(frozen=True, slots=True)
-class LaneStatistics:
-    """A snapshot of one (region, service)."""
-
-    bulkhead: BulkheadStatistics
-    limit: LimitStatistics
-    breaker: BreakerStatistics
-
-
-class _Lane:
-    """What one (region, service) has of its own. Found by one lookup in the way of a request."""
-
-    __slots__ = ("breaker", "bulkhead", "limit", "recorder", "region", "send")
+    __slots__ = ("recorder", "region", "send")
 
     def __init__(
         self,
         region: str,
         send: Send,
+        recorder: ServiceRecorder,
+        policy: BulkheadPolicy,
         limit: AdaptiveLimit,
         bulkhead: Bulkhead,
         breaker: Breaker,
-        recorder: ServiceRecorder,
     ) -> None:
+        super().__init__(policy, limit, bulkhead, breaker)
         self.region = region
         self.send = send
-        self.limit = limit
-        self.bulkhead = bulkhead
-        self.breaker = breaker
         self.recorder = recorder
 
 
@@ -75,6 +61,7 @@ class InRegion:
         """
         self._own = region
         self._clock = clock
+        self._now = clock.monotonic
         self._metrics = metrics
         self._local = local
         self._remote = remote
@@ -129,66 +116,55 @@ class InRegion:
             lane = self._lanes[region, request.service.name]
         except KeyError:
             lane = self._open(region, request.service.name)
-        bulkhead = lane.bulkhead
-        if not bulkhead.try_acquire(request.criticality):
-            await self._wait(request, lane)
-        breaker = lane.breaker
-        permit = breaker.admit()
-        if permit is None and _last_resort(request, lane.region):
-            permit = breaker.admit_last()
+        permit = lane.try_enter(request.criticality)
         if permit is None:
-            bulkhead.release(None, ok=True)
-            problem = problems.breaker_open(request.service.name, region)
-            raise _refused(
-                request,
-                lane,
-                Failed(problem, sent=False, refused=True, retry_after_s=max(1, ceil(breaker.retry_after_s))),
-            )
-        started = self._clock.monotonic()
-        outcome, told = AttemptOutcome.CANCELLED, "cancelled"
-        tell = breaker.ignored
-        ok, learns, held = False, True, False
+            permit = await self._enter(request, lane)
+        now = self._now
+        started = now()
         try:
             response = await lane.send(request, region)
-            outcome, told = AttemptOutcome.ANSWERED, str(response.status)
-            ok = response.status not in FAILURES
-            tell = breaker.succeeded if ok else breaker.failed
-            if response.close is not None:
-                held = True
-                place = _Place(bulkhead, response.close)
-                response.close = place.close
-                if not isinstance(response.body, bytes):
-                    response.body = place.chunks(response.body)
         except Failed as error:
-            outcome, told = _outcome(error), error.problem.type
-            if error.isolated:
-                ok, learns = True, False
-            elif not error.refused:
-                tell = breaker.failed
-            else:
-                learns = False
-                ok = not _turned_away(request, error)
+            seconds = now() - started
+            problem = error.problem.type
+            lane.failed(
+                permit,
+                error,
+                seconds,
+                request.criticality,
+                isolated=error.isolated,
+                full=problem == "full",
+            )
+            _note(request, lane, seconds, problem, _outcome(error))
             raise
-        finally:
-            seconds = self._clock.monotonic() - started
-            tell(permit)
-            if not held:
-                bulkhead.release(seconds if learns else None, ok=ok)
-            elif ok:
-                bulkhead.sample(seconds)
-            request.attempts.append(Attempt(region, seconds * 1000, told))
-            lane.recorder.attempt(region, outcome)
+        except BaseException:
+            seconds = now() - started
+            lane.given_up(permit, seconds)
+            _note(request, lane, seconds, "cancelled", AttemptOutcome.CANCELLED)
+            raise
+        seconds = now() - started
+        close = response.close
+        lane.answered(permit, response.status, seconds, held=close is not None)
+        if close is not None:
+            _keep_place(lane, response, close)
+        _note(request, lane, seconds, response.status, AttemptOutcome.ANSWERED)
         return response
 
-    async def _wait(self, request: Request, lane: _Lane) -> None:
-        """Waits for a place, unless there is another region to go to first."""
-        wait_s = 0.0
-        if _last_resort(request, lane.region):
-            wait_s = min(self._bulkhead.wait_s, request.deadline.remaining_s)
-        if not await lane.bulkhead.acquire(request.criticality, wait_s):
-            self.pressed.add(request.service.name)
-            problem = problems.full(request.service.name, lane.region)
-            raise _refused(request, lane, Failed(problem, sent=False, refused=True, retry_after_s=1))
+    async def _enter(self, request: Request, lane: _Lane) -> Permit:
+        """Lets a request in that has to wait or to be a probe. Raises `Failed` if it can't be let in."""
+        service, region = request.service.name, lane.region
+        try:
+            return await lane.enter(
+                request.criticality,
+                last_resort=_last_resort(request, region),
+                remaining_s=request.deadline.remaining_s,
+            )
+        except NoPlace as refusal:
+            self.pressed.add(service)
+            problem, retry_after_s = problems.full(service, region), refusal.retry_after_s
+        except BreakerOpen as refusal:
+            problem, retry_after_s = problems.breaker_open(service, region), refusal.retry_after_s
+        _note(request, lane, 0.0, problem.type, AttemptOutcome.REFUSED)
+        raise Failed(problem, sent=False, refused=True, retry_after_s=retry_after_s)
 
     def _open(self, region: str, service: str) -> _Lane:
         local = region == self._own and self._local is not None
@@ -196,10 +172,11 @@ class InRegion:
         lane = _Lane(
             region,
             self._local if local and self._local is not None else self._remote,
+            self._metrics.service(service),
+            self._bulkhead,
             limit,
             Bulkhead(self._clock, self._bulkhead, limit),
             Breaker(self._clock, self._breaker, self._changed),
-            self._metrics.service(service),
         )
         limit.cap(self._most(region, service))
         self._lanes[region, service] = lane
@@ -207,21 +184,16 @@ class InRegion:
 
     def statistics(self) -> Mapping[tuple[str, str], LaneStatistics]:
         """A snapshot a (region, service) that a request has gone to."""
-        return {
-            key: LaneStatistics(
-                lane.bulkhead.statistics(), lane.limit.statistics(), lane.breaker.statistics()
-            )
-            for key, lane in self._lanes.items()
-        }
+        return {key: lane.statistics() for key, lane in self._lanes.items()}
 
 
 class _Place:
     """The place of an answer that is still on its way; free once that has ended or is closed."""
 
-    __slots__ = ("_bulkhead", "_close")
+    __slots__ = ("_close", "_lane")
 
-    def __init__(self, bulkhead: Bulkhead, close: Callable[[], None]) -> None:
-        self._bulkhead = bulkhead
+    def __init__(self, lane: _Lane, close: Callable[[], None]) -> None:
+        self._lane = lane
         self._close: Callable[[], None] | None = close
 
     async def chunks(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -234,8 +206,15 @@ class _Place:
     def close(self) -> None:
         close, self._close = self._close, None
         if close is not None:
-            self._bulkhead.release(None, ok=True)
+            self._lane.leave()
             close()
+
+
+def _keep_place(lane: _Lane, response: Response, close: Callable[[], None]) -> None:
+    place = _Place(lane, close)
+    response.close = place.close
+    if not isinstance(response.body, bytes):
+        response.body = place.chunks(response.body)
 
 
 def _last_resort(request: Request, region: str) -> bool:
@@ -247,16 +226,10 @@ def _last_resort(request: Request, region: str) -> bool:
     return all(other == region or other in tried for other in ranking.regions)
 
 
-def _refused(request: Request, lane: _Lane, failure: Failed) -> Failed:
-    """Keeps account of a request that was not sent."""
-    request.attempts.append(Attempt(lane.region, 0.0, failure.problem.type))
-    lane.recorder.attempt(lane.region, AttemptOutcome.REFUSED)
-    return failure
-
-
-def _turned_away(request: Request, error: Failed) -> bool:
-    """Whether a refusal says that the limit is too high. The least critical are refused while there is room."""
-    return error.problem.type == "full" and request.criticality is not Criticality.SHEDDABLE
+def _note(request: Request, lane: _Lane, seconds: float, told: int | str, outcome: AttemptOutcome) -> None:
+    """Keeps account of an attempt that has ended."""
+    request.attempts.append(Attempt(lane.region, seconds * 1000.0, told))
+    lane.recorder.attempt(lane.region, outcome)
 
 
 def _outcome(error: Failed) -> AttemptOutcome:

@@ -13,6 +13,7 @@ from atoll.calls import NO_RETRY
 from atoll.clock import Clock
 from atoll.resilience.attempts import Attempts, AttemptsStatistics, Failure
 from atoll.resilience.budget import Budget, BudgetStatistics, RetryBudget
+from atoll.resilience.pace import Behind
 from atoll.topology import Topology
 from atoll_gateway import problems
 from atoll_gateway.headers import first
@@ -77,6 +78,11 @@ class Retry:
         payer = its if request.root == service.name else self.services.get(request.root, its)
         limit = 1 if request.again else service.max_attempts
         return its.attempts(request, request.ranking.draw(self._chance), limit, payer.budget)
+
+    def behind(self, service: str, region: str) -> Behind | None:
+        """Which region answers a service's requests sooner, while this one is to be passed over for that."""
+        its = self.services.get(service)
+        return None if its is None else its.attempts.behind(region)
 
     def statistics(self) -> Mapping[str, RetryStatistics]:
         """A snapshot a service."""

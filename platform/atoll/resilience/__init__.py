@@ -4,7 +4,9 @@
     criticality  how much it matters when not all can be served
     replay       what may be sent again
     attempts     the attempts of one request; the only file here that runs on an event loop, with `hedge`
-    hedge        a second attempt against a slow first one
+    hedge        further attempts against a slow one
+    tried        where a request has been
+    pace         whether a region has become slower than others
     budget       how many further attempts all requests may have together
     quantile     how long attempts take
     breaker      whether a region is asked at all
@@ -13,6 +15,7 @@
     window       how many of the latest outcomes were failures
     bulkhead     how many requests may be under way
     gradient     how many is right
+    lane         breaker, bulkhead and limit of one (region, service) together
     ratelimit    how many a client may send
     idempotency  what a key stands for
     health       whether a peer is believed in

@@ -2,7 +2,7 @@
 
 The first attempt is a bare call. What follows a failure is driven by tenacity: it leaves the region that failed, is
 paid for from the service's budget, and waits with full jitter before a region is asked again. Only an attempt that may
-be repeated is: see `atoll.resilience.replay`. An attempt that takes long may be hedged: see `atoll.resilience.hedge`.
+be repeated is: see `atoll.resilience.replay`. Any attempt that takes long may be hedged: see `atoll.resilience.hedge`.
 
 It runs on an event loop, real or virtual; clock, random source, pauses and the sending itself are given to it.
 """
@@ -17,16 +17,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 
 from atoll.clock import Clock
 from atoll.resilience.budget import Budget
-from atoll.resilience.hedge import HedgeTimer, Race
+from atoll.resilience.hedge import HedgeTimer, Race, Remaining
+from atoll.resilience.pace import Behind
 from atoll.resilience.replay import Replay, replay
+from atoll.resilience.tried import Tried
 from atoll.topology import HedgePolicy, RetryPolicy
 
 RETRIED_STATUSES = frozenset({502, 503, 504})
 """Answers that another region may better: Envoy's ``gateway-error``."""
-
-MISSES = 2
-"""How often a region is tried that takes nothing (it refuses, or can't be reached): one that is just restarting gets a
-second chance. Attempts that sent something are limited by the service."""
 
 HEDGE_SHARE = 0.5
 """Hedges leave the other half of the budget to retries: a slow region must not use up what a dead one will need."""
@@ -61,13 +59,6 @@ class Body(Protocol):
 
     @property
     def replayable(self) -> bool: ...
-
-
-class Remaining(Protocol):
-    """A deadline, as `atoll.resilience.deadline.Deadline` is one."""
-
-    @property
-    def remaining_s(self) -> float: ...
 
 
 class Repeatable(Protocol):
@@ -134,7 +125,9 @@ class AttemptsStatistics:
     hedges_sent: int
     hedges_won: int
     hedged_after_s: Mapping[str, float]
-    """By region, how long an attempt there is waited for alone; only regions with enough samples."""
+    """By region, how long an attempt there is waited for alone; only regions where attempts were made."""
+    behind: Mapping[str, Behind]
+    """Regions that are passed over because another one answers the same requests sooner."""
 
 
 class Attempts(Generic[RequestT, ResponseT]):
@@ -201,44 +194,63 @@ class Attempts(Generic[RequestT, ResponseT]):
             and request.replay_safe
             and request.body.replayable
         ):
-            race = Race(request, regions, budget, cast("asyncio.Task[object]", asyncio.current_task()))
+            task = cast("asyncio.Task[object]", asyncio.current_task())
+            race = Race(request, region, regions, limit, budget, task)
             timer.enter(race, started)
         try:
             response = await self.send(request, region)
-        except Failure as failure:
-            if race is not None:
-                timer.leave(race)
-                if race.hedge is not None:
-                    request.attempts_made -= 1
-                    if race.won() or await self._rescued(race):
-                        return self._hedged(race)
-            self.check(request, region, failure)
-            course = _Course(self, request, regions, limit, budget, race)
-            course.failed(region, failure, missed=request.attempts_made == 0)
         except BaseException as error:
-            if race is None:
+            if race is not None and await self._rescued(race, timer, started, error):
+                return self._hedged(race)
+            if not isinstance(error, Failure):
                 raise
-            timer.leave(race)
-            if not race.won() or not isinstance(error, asyncio.CancelledError):
-                self._drop(race)
-                raise
-            timer.cut_short(self.now() - started)
-            return self._hedged(race)
+            self.check(request, region, error)
+            course = _Course(self, request, regions, limit, budget, None if race is None else race.tried)
+            course.failed(region, error)
         else:
             if race is not None:
                 timer.leave(race)
-                if race.hedge is not None:
-                    request.attempts_made -= 1
-                    if await self._overtaken(race, response):
-                        return self._hedged(race)
+                if race.hedges and await self._overtaken(race, timer, response):
+                    return self._hedged(race)
             if response.status not in RETRIED_STATUSES:
                 timer.add(self.now() - started)
                 return response
             if not self.repeatable(request, response):
                 return response
-            course = _Course(self, request, regions, limit, budget, race)
+            course = _Course(self, request, regions, limit, budget, None if race is None else race.tried)
             course.answered(region, response, missed=request.attempts_made == 0)
         return await course.run()
+
+    async def further(
+        self, race: Race[RequestT, ResponseT], receipt: int, *, hedged: bool
+    ) -> tuple[str, ResponseT]:
+        """An attempt after the first, in `race.region`: which region answered, and how. Raises a `Failure`."""
+        request, region = race.request, race.region
+        timer = self._timers.get(region) or self._new_timer(region)
+        hedged = hedged and timer.delay_s is not None
+        started = self.now()
+        if hedged:
+            timer.enter(race, started)
+        try:
+            response = await self.send(request, region)
+        except BaseException as error:
+            if hedged and await self._rescued(race, timer, started, error):
+                return race.winner, self._hedged(race)
+            raise
+        if hedged:
+            timer.leave(race)
+            if race.hedges and await self._overtaken(race, timer, response):
+                return race.winner, self._hedged(race)
+        if response.status not in RETRIED_STATUSES:
+            timer.add(self.now() - started)
+            if receipt:
+                race.budget.succeeded()
+        return region, response
+
+    def behind(self, region: str) -> Behind | None:
+        """Which region answers the same requests sooner, while `region` is to be passed over for that."""
+        timer = self._timers.get(region)
+        return None if timer is None else timer.pace.behind
 
     def statistics(self) -> AttemptsStatistics:
         return AttemptsStatistics(
@@ -246,6 +258,11 @@ class Attempts(Generic[RequestT, ResponseT]):
             hedges_won=self._hedges_won,
             hedged_after_s={
                 region: timer.delay_s for region, timer in self._timers.items() if timer.delay_s is not None
+            },
+            behind={
+                region: behind
+                for region, timer in self._timers.items()
+                if (behind := timer.pace.behind) is not None
             },
         )
 
@@ -280,61 +297,119 @@ class Attempts(Generic[RequestT, ResponseT]):
         return timer
 
     def _start_hedge(self, race: Race[RequestT, ResponseT]) -> None:
-        receipt = race.budget.try_withdraw(HEDGE_SHARE)
-        if receipt:
-            # The first attempt's head is counted now, so that the hedge is known to be a further attempt. Ends the
-            # first by itself, it is counted by whoever sent it, and taken off here; else it stays.
-            race.request.attempts_made += 1
-            race.hedge = asyncio.get_running_loop().create_task(self._hedge(race, receipt))
+        """An attempt of a race has taken too long: sends the next one, if there may be one."""
+        if race.closed or race.answer is not None:
+            return
+        region = self._next(race)
+        if region is not None and (receipt := race.budget.try_withdraw(HEDGE_SHARE)):
+            hedge = self._hedge(race, region, receipt)
+            race.hedges += (asyncio.get_running_loop().create_task(hedge),)
 
-    async def _hedge(self, race: Race[RequestT, ResponseT], receipt: int) -> None:
-        """The second attempt. If it fails, the first just goes on."""
-        request, region = race.request, race.regions[1]
-        heads, started = request.attempts_made, self.now()
-        try:
-            response = await self.send(request, region)
-        except Failure as failure:
-            if not failure.sent and request.attempts_made == heads:
-                race.budget.give_back(receipt)
-            else:
+    def _next(self, race: Race[RequestT, ResponseT]) -> str | None:
+        """Where a hedge may go: its head is within the limit, and no attempt was begun there. Takes it."""
+        request = race.request
+        if request.attempts_made + (not race.decided) >= race.limit:
+            return None
+        tried = race.tried
+        if tried is None:
+            tried = race.tried = Tried()
+            tried.begin(race.region)
+        region = tried.fresh(race.regions)
+        if region is not None:
+            tried.begin(region)
+            # The head of a hedge is counted now, so that it is known to be a further attempt. Ends it by itself, it is
+            # counted by whoever sent it, and taken off; else it stays.
+            request.attempts_made += 1
+        return region
+
+    async def _hedge(self, race: Race[RequestT, ResponseT], region: str, receipt: int) -> None:
+        """Attempts against one that is slow, one region after the other. If they fail, the slow one just goes on."""
+        request, tried = race.request, race.tried
+        assert tried is not None, "made before the first hedge"
+        following: str | None = region
+        while following is not None:
+            region = following
+            if not receipt:
+                receipt = race.budget.try_withdraw(HEDGE_SHARE)
+                if not receipt:
+                    request.attempts_made -= 1
+                    return
+            timer = self._timers.get(region) or self._new_timer(region)
+            started = self.now()
+            if timer.delay_s is not None:
+                timer.enter(race, started)
+            try:
+                response = await self.send(request, region)
+            except Failure as failure:
+                request.attempts_made -= 1
+                tried.wait(region, self.now() + (failure.retry_after_s or 0.0))
+                if failure.sent:
+                    receipt = 0
+                    self._hedges_sent += 1
+                if not failure.elsewhere:
+                    break
+            except asyncio.CancelledError:
                 self._hedges_sent += 1
-            race.not_before = self.now() + (failure.retry_after_s or 0.0)
-            return
-        except asyncio.CancelledError:
-            self._hedges_sent += 1
-            raise
-        self._hedges_sent += 1
-        if response.status in RETRIED_STATUSES:
-            race.not_before = self.now() + (self.exchange.retry_after_s(response) or 0.0)
-            self.exchange.discard(response)
-            return
-        self.took(region, self.now() - started)
-        if race.closed:  # it did not hear that it was cancelled
-            self.exchange.discard(response)
-        else:
-            race.win(response)
+                raise
+            else:
+                request.attempts_made -= 1
+                self._hedges_sent += 1
+                receipt = 0
+                if response.status not in RETRIED_STATUSES:
+                    timer.add(self.now() - started)
+                    if race.closed or race.answer is not None:  # it did not hear that it was cancelled
+                        self.exchange.discard(response)
+                    else:
+                        race.win(response, region)
+                    return
+                tried.wait(region, self.now() + (self.exchange.retry_after_s(response) or 0.0))
+                self.exchange.discard(response)
+            finally:
+                timer.leave(race)
+            if race.closed or race.answer is not None:
+                break
+            following = self._next(race)
+        if receipt:
+            race.budget.give_back(receipt)
 
-    async def _rescued(self, race: Race[RequestT, ResponseT]) -> bool:
-        """The first attempt failed: waits for the hedge, and says whether it brought an answer."""
-        hedge = race.hedge
-        assert hedge is not None, "asked of hedged requests alone"
-        try:
-            await asyncio.wait((hedge,))
-        except asyncio.CancelledError:
+    async def _rescued(
+        self,
+        race: Race[RequestT, ResponseT],
+        timer: HedgeTimer[RequestT, ResponseT],
+        started: float,
+        error: BaseException,
+    ) -> bool:
+        """The attempt of a race brought nothing: says whether a hedge's answer counts, for which it waits."""
+        timer.leave(race)
+        if not race.hedges:
+            return False
+        won = race.won()
+        if isinstance(error, Failure):
+            return won or await self._answered(race)
+        if not won or not isinstance(error, asyncio.CancelledError):
             self._drop(race)
-            raise
-        hedge.result()
-        return race.answer is not None
+            return False
+        race.request.attempts_made += 1  # whoever sent it did not come to count it
+        took = self.now() - started
+        timer.cut_short(took)
+        timer.pace.lost(race.winner, min(took, timer.delay_s or took))
+        return True
 
-    async def _overtaken(self, race: Race[RequestT, ResponseT], response: ResponseT) -> bool:
-        """The first attempt was answered: says whether the hedge's answer counts nevertheless; ends it if not."""
+    async def _overtaken(
+        self,
+        race: Race[RequestT, ResponseT],
+        timer: HedgeTimer[RequestT, ResponseT],
+        response: ResponseT,
+    ) -> bool:
+        """The attempt of a race was answered: says whether a hedge's answer counts nevertheless; ends them if not."""
         overtaken = race.won()
         try:
             if not overtaken and response.status in RETRIED_STATUSES:
-                overtaken = await self._rescued(race)
+                overtaken = await self._answered(race)
             elif not overtaken:
+                timer.pace.kept_up()
                 self._drop(race)
-                await asyncio.sleep(0)  # the hedge notes that it was cancelled before the answer goes out
+                await asyncio.sleep(0)  # the hedges note that they were cancelled before the answer goes out
         except BaseException:
             self.exchange.discard(response)
             raise
@@ -342,25 +417,39 @@ class Attempts(Generic[RequestT, ResponseT]):
             self.exchange.discard(response)
         return overtaken
 
+    async def _answered(self, race: Race[RequestT, ResponseT]) -> bool:
+        """Waits for the hedges of an attempt that has ended, and says whether one brought an answer."""
+        try:
+            while race.answer is None and (running := [hedge for hedge in race.hedges if not hedge.done()]):
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._drop(race)
+            raise
+        for hedge in race.hedges:
+            if hedge.done() and not hedge.cancelled():
+                hedge.result()
+        return race.answer is not None
+
     def _hedged(self, race: Race[RequestT, ResponseT]) -> ResponseT:
         answer, race.answer = race.answer, None
         assert answer is not None, "a hedge wins with an answer"
+        self._drop(race)
         self._hedges_won += 1
         race.budget.succeeded()
         return answer
 
     def _drop(self, race: Race[RequestT, ResponseT]) -> None:
-        """Ends the hedge, if it runs, and lets go of its answer, if there is one."""
+        """Ends the hedges that run, and lets go of their answer, if there is one."""
         race.closed = True
-        if race.hedge is not None and race.hedge.cancel():
-            race.request.attempts_made += 1
+        for hedge in race.hedges:
+            hedge.cancel()
         if race.answer is not None:
             self.exchange.discard(race.answer)
             race.answer = None
 
 
 class _Course(Generic[RequestT, ResponseT]):
-    """What became of a request whose first attempt failed: where it has been, and where it may still go."""
+    """What became of a request whose first attempt failed, and what is still to be tried."""
 
     __slots__ = (
         "_answer",
@@ -368,11 +457,10 @@ class _Course(Generic[RequestT, ResponseT]):
         "_budget",
         "_failure",
         "_limit",
-        "_misses",
-        "_not_before",
         "_region",
         "_regions",
         "_request",
+        "_tried",
     )
 
     def __init__(
@@ -382,38 +470,32 @@ class _Course(Generic[RequestT, ResponseT]):
         regions: tuple[str, ...],
         limit: int,
         budget: Budget,
-        race: Race[RequestT, ResponseT] | None,
+        tried: Tried | None,
     ) -> None:
         self._attempts = attempts
         self._request = request
         self._regions = regions
         self._limit = limit
         self._budget = budget
-        self._misses: dict[str, int] = {}
-        """Of every region that was tried, how often it took nothing."""
-        self._not_before: dict[str, float] = {}
+        self._tried = Tried() if tried is None else tried
         self._failure: Failure | None = None
         self._answer: ResponseT | None = None
         """The newest answer; it is given to the client if nothing better comes."""
         self._region: str | None = None
         """Where the next attempt goes; None before the first turn, and when no region is left."""
-        if race is not None and race.hedge is not None:
-            self._misses[regions[1]] = 0
-            self._not_before[regions[1]] = race.not_before
 
-    def failed(self, region: str, failure: Failure, *, missed: bool) -> None:
+    def failed(self, region: str, failure: Failure) -> None:
         """An attempt brought nothing."""
         self._failure = failure
-        out = failure.refused and failure.retry_after_s is not None
-        self._tried(region, misses=MISSES if out else int(missed))
+        self._ended(region, missed=not failure.sent)
+        if failure.refused and failure.retry_after_s is not None:
+            self._tried.missed(region, out=True)
 
     def answered(self, region: str, response: ResponseT, *, missed: bool) -> None:
         """An attempt brought an answer that another one may better."""
         self._let_go()
         self._answer = response
-        self._tried(
-            region, misses=int(missed), pause_s=self._attempts.exchange.retry_after_s(response) or 0.0
-        )
+        self._ended(region, missed=missed, pause_s=self._attempts.exchange.retry_after_s(response) or 0.0)
 
     async def run(self) -> ResponseT:
         """Makes the attempts that are left. Returns the best answer or raises the last failure."""
@@ -440,39 +522,36 @@ class _Course(Generic[RequestT, ResponseT]):
             receipt = self._budget.try_withdraw()
             if not receipt:
                 return self._end()
-        started = attempts.now()
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        race = Race[RequestT, ResponseT](request, region, self._regions, self._limit, self._budget, task)
+        race.tried = self._tried
+        self._tried.begin(region)
         try:
-            response = await attempts.send(request, region)
+            region, response = await attempts.further(
+                race, receipt, hedged=request.replay_safe and request.body.replayable
+            )
         except Failure as failure:
-            missed = request.attempts_made == heads
-            if missed and receipt:
+            if receipt and not failure.sent:
                 self._budget.give_back(receipt)
             attempts.check(request, region, failure)
-            self.failed(region, failure, missed=missed)
+            self.failed(region, failure)
             return None
-        if response.status in RETRIED_STATUSES:
-            if not attempts.repeatable(request, response):
-                return response
+        if response.status in RETRIED_STATUSES and attempts.repeatable(request, response):
             self.answered(region, response, missed=request.attempts_made == heads)
             return None
-        attempts.took(region, attempts.now() - started)
-        if receipt:
-            self._budget.succeeded()
         return response
 
     def _wait(self, state: RetryCallState) -> float:
         """Chooses the region of the next attempt, and how long to pause before it."""
-        for region in self._regions:
-            if region not in self._misses:
-                self._region = region
-                return 0.0
-        now, not_before = self._attempts.now(), self._not_before
-        left = [region for region in self._regions if self._misses[region] < MISSES]
-        if not left:
-            self._region = None
+        tried = self._tried
+        self._region = tried.fresh(self._regions)
+        if self._region is not None:
             return 0.0
-        self._region = min(left, key=lambda region: max(now, not_before[region]))
-        return max(self._attempts.jitter(state), not_before[self._region] - now)
+        now, left = self._attempts.now(), tried.left(self._regions)
+        if not left:
+            return 0.0
+        self._region = min(left, key=lambda region: max(now, tried.not_before(region)))
+        return max(self._attempts.jitter(state), tried.not_before(self._region) - now)
 
     def _stop(self, state: RetryCallState) -> bool:
         """Whether the client gets what there is: no region, attempt, time or budget is left."""
@@ -497,9 +576,11 @@ class _Course(Generic[RequestT, ResponseT]):
         assert self._failure is not None, "an attempt either answers or fails"
         raise self._failure
 
-    def _tried(self, region: str, *, misses: int, pause_s: float = 0.0) -> None:
-        self._misses[region] = self._misses.get(region, 0) + misses
-        self._not_before[region] = self._attempts.now() + pause_s
+    def _ended(self, region: str, *, missed: bool, pause_s: float = 0.0) -> None:
+        self._tried.begin(region)
+        if missed:
+            self._tried.missed(region)
+        self._tried.wait(region, self._attempts.now() + pause_s)
 
     def _let_go(self) -> None:
         answer, self._answer = self._answer, None

@@ -12,6 +12,7 @@ is a failure, or a success if excluded); an injected clock; and a failure rate i
 (resilience4j's `failureRateThreshold`, `minimumNumberOfCalls` and `slidingWindowSize`).
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Breaker:
         "_stragglers",
         "_tells",
         "_trips",
+        "_waiting",
         "_window",
     )
 
@@ -113,6 +115,8 @@ class Breaker:
         """Whether the probe was let in before its time, because it had nowhere else to go."""
         self._open_s = policy.open_s
         self._open_until = 0.0
+        self._waiting: list[asyncio.Future[None]] = []
+        """Requests with nowhere else to go, while another one is the probe."""
         self._trips = 0
         self._probes = 0
         self._refused = 0
@@ -147,6 +151,22 @@ class Breaker:
         It is the only probe all the same. If it fails nothing changes: the breaker is open until it was to be.
         """
         return self._generation if self._admits else self._admit_probe(early=True)
+
+    async def admit_waiting(self, wait_s: float) -> Permit | None:
+        """As `admit_last`; while another request is under way as the probe, it waits for what becomes of that one.
+
+        Up to `wait_s` seconds: it can only be turned away otherwise, and the region may be well again.
+        """
+        until = self._now() + wait_s
+        while (permit := self.admit_last()) is None and (left_s := until - self._now()) > 0.0:
+            told = asyncio.get_running_loop().create_future()
+            self._waiting.append(told)
+            try:
+                async with asyncio.timeout(left_s):
+                    await told
+            except TimeoutError:
+                return None
+        return permit
 
     def succeeded(self, permit: Permit) -> None:
         """The request was answered."""
@@ -186,6 +206,7 @@ class Breaker:
         if permit == self._generation and self._probing:
             self._probing = False
             self._generation += 1
+            self._wake()
 
     def statistics(self) -> BreakerStatistics:
         outcomes, failures = self._window.counts(self._now())
@@ -237,6 +258,14 @@ class Breaker:
         self._tells = state is BreakerState.HALF_OPEN
         self._probing = False
         self._generation += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """The probe has ended. The first of those that waited for it is the next one, if there has to be one."""
+        waiting, self._waiting = self._waiting, []
+        for told in waiting:
+            if not told.done():
+                told.set_result(None)
 
     def _tell(self, before: BreakerState) -> None:
         if self._state is not before:

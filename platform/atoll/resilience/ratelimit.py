@@ -118,9 +118,11 @@ class RateLimit:
 
     def left(self, key: str) -> tuple[int, int]:
         """How many requests would be admitted at once now, and in how many whole seconds it is the full burst."""
-        ahead = max(0.0, self._arrivals.get(key, 0.0) - self._clock.monotonic())
+        ahead = self._arrivals.get(key, 0.0) - self._clock.monotonic()
+        if ahead <= 0.0:
+            return self.rate.burst, 0
         free = self._tolerance_s + self._interval_s - ahead
-        return max(0, int(free / self._interval_s)), ceil(ahead)
+        return int(free / self._interval_s) if free > 0.0 else 0, ceil(ahead)
 
     def statistics(self) -> RateLimitStatistics:
         return RateLimitStatistics(

@@ -43,6 +43,8 @@ class RegionView:
     """Requests under way there now, those of all its gateways together."""
     delay_ms: float = 0.0
     """How much slower than usual it is, on the way there or in its replicas."""
+    tried_again: bool = False
+    """It was left because it was slow, and gets a little to see whether it still is."""
 
     @property
     def cost_ms(self) -> float:

@@ -2,12 +2,15 @@
 
 A region can be healthy, near and slow at once: a congested link, a detour, a machine without air. Such a delay is
 compared in the same unit as distance, so a region that has grown slow is left as soon as one further out is faster, and
-no sooner. It goes by probes, which always ask for the same: how long requests take changes with what is asked for.
+no sooner. The way there is judged by probes, which always ask for the same: how long requests take changes with what is
+asked for. A service there is judged by races of two regions for the same request: see `atoll.resilience.pace`.
 """
 
 import math
+from collections.abc import Mapping
 
 from atoll.clock import Clock
+from atoll.resilience.pace import Behind
 
 TIMES = 3.0
 """Slow means taking this many times as long as usual..."""
@@ -19,6 +22,14 @@ LOOKS = 3
 """Looks in a row that have to agree: one and a half seconds of probes."""
 FORGETS_S = 5.0
 """What is usual follows what is seen downward over about this time, and never upward: how far it is, is known."""
+
+
+def behind_ms(behind: Behind | None, region: str, round_trips: Mapping[str, float]) -> float:
+    """What puts `region` behind the one that its service has become slower than, in tens of milliseconds."""
+    if behind is None or behind.tried_again:
+        return 0.0
+    further = round_trips[behind.rival] - round_trips[region]
+    return math.ceil((max(0.0, further) + behind.seconds * 1000.0) / 10.0) * 10.0
 
 
 class Slowness:

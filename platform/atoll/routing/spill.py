@@ -62,10 +62,11 @@ class SpillStatistics:
 
 @dataclass(frozen=True, slots=True)
 class _Ramp:
-    """A region that fills up from `base` requests in flight on, from `since` on."""
+    """A region that fills up from `base` requests in flight on, from `since` on, to `top` or what it takes at once."""
 
     since: float
     base: float
+    top: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class Spill:
         "_settle_s",
         "_shares",
         "_smooth_s",
+        "_trials",
     )
 
     def __init__(
@@ -144,6 +146,8 @@ class Spill:
         """Smoothed requests in flight of the regions whose load is known."""
         self._shares: dict[str, float] = {}
         self._ramps: dict[str, _Ramp] = {}
+        self._trials: set[str] = set()
+        """Regions that were slow and are tried again."""
         self._home: str | None = None
         """Preferred at the last look at which there was a choice."""
         self._level = 0.0
@@ -169,6 +173,7 @@ class Spill:
         if lost is not None and not ranking.panic:
             self._start_ramps(eligible, lost, now)
         self._note_who_is_away(views, regions)
+        self._ramp_trials(eligible, now)
         if ranking.panic or len(eligible) < 2:
             self._shares = dict.fromkeys(ranking.regions[:1], 1.0)
             return ranking.shared(self._shares) if eligible else ranking
@@ -231,7 +236,8 @@ class Spill:
         if grown >= 1.0:
             del self._ramps[region]
             return math.inf
-        return ramp.base + (RAMP_FLOOR + (1.0 - RAMP_FLOOR) * grown) * max(0.0, capacity - ramp.base)
+        height = max(0.0, min(capacity, ramp.top) - ramp.base)
+        return ramp.base + (RAMP_FLOOR + (1.0 - RAMP_FLOOR) * grown) * height
 
     # --- Regions come and go
 
@@ -258,6 +264,16 @@ class Spill:
                 self._ramps[view.region] = _Ramp(now, 0.0)
             elif view.capacity is not None and lost.load > RAMP_FLOOR * view.capacity:
                 self._ramps.setdefault(view.region, _Ramp(now, self._loads[view.region]))
+
+    def _ramp_trials(self, eligible: Sequence[RegionView], now: float) -> None:
+        """A region that was slow may still be: that shows once it has work, so it gets a little first. A little of
+        what there is, for it may have room for all of that.
+        """
+        trials = {view.region for view in eligible if view.tried_again}
+        if self._policy.ramp_s > 0.0:
+            top = sum(self._loads.get(region, 0.0) for region in self._shares)
+            self._ramps.update((region, _Ramp(now, 0.0, top)) for region in trials - self._trials)
+        self._trials = trials
 
     def _foresee(self, lost: _Lost, places: Sequence[_Place]) -> None:
         """Lays what the lost regions had on those that are left, where there is room."""

@@ -51,7 +51,11 @@ class Faults:
         record = self._record
         record.disturbed += [at, until]
         if fault.kind in (FaultKind.FROZEN_REPLICA, FaultKind.REGION_FREEZE):
-            record.frozen.setdefault(fault.region, Spans()).add(at, until)
+            still = [replica.name for replica in self._replicas(fault)]
+            if fault.kind is FaultKind.REGION_FREEZE:
+                still.append(fault.region)
+            for name in still:
+                record.frozen.setdefault(name, Spans()).add(at, until)
         match fault.kind:
             case FaultKind.PARTITION | FaultKind.SLOW_LINK | FaultKind.LINK_LOSS:
                 for ends in self._chosen(fault):

@@ -18,6 +18,7 @@ from atoll.resilience.health import PeerHealth
 from atoll.resilience.outlier import Ejected, Host, Hosts
 from atoll.routing.pressure import Pressure
 from atoll.routing.rank import Ranking, RegionView
+from atoll.routing.slowness import behind_ms
 from atoll.routing.spill import Spill
 from atoll.simulate.cell import Cell, GatewaySlot
 from atoll.simulate.hosts import ReplicaHost
@@ -375,15 +376,17 @@ class SimulatedGateway:
             known = self._pressed_by[key] = pressure.look(ranking, views)
         return known
 
+    def _round_trips(self, country: str | None) -> Mapping[str, float]:
+        if self.region is None:
+            assert country is not None
+            return self._place_rtts[country]
+        return {region: self._topology.rtt_ms(self.region, region) for region in self._topology.regions}
+
     def _views(self, service: Service, country: str | None) -> list[RegionView]:
         topology = self._topology
         views: list[RegionView] = []
+        round_trips = self._round_trips(country)
         for region in topology.regions:
-            if self.region is None:
-                assert country is not None
-                rtt_ms = self._place_rtts[country][region]
-            else:
-                rtt_ms = topology.rtt_ms(self.region, region)
             if region == self.region:
                 reports = [self.report()]
                 healthy, reason = True, "own region"
@@ -396,11 +399,12 @@ class SimulatedGateway:
             placed = region in service.regions
             loads = [report.services[service.name] for report in reports] if placed else []
             in_flight, capacity = self._load(region, service.name)
+            behind = self._attempts[service.name].behind(region)
             views.append(
                 RegionView(
                     region=region,
                     zone=topology.regions[region].zone,
-                    rtt_ms=rtt_ms,
+                    rtt_ms=round_trips[region],
                     healthy=healthy,
                     health_reason=reason,
                     draining=any(report.draining for report in reports),
@@ -408,6 +412,8 @@ class SimulatedGateway:
                     ejected=max((load.ejected for load in loads), default=0),
                     capacity=capacity,
                     in_flight=in_flight,
+                    delay_ms=behind_ms(behind, region, round_trips),
+                    tried_again=behind is not None and behind.tried_again,
                 )
             )
         return views
@@ -531,6 +537,7 @@ class SimulatedGateway:
             attempt.sent = self._clock.now
         attempt.heads += 1
         request.record.executed_in.append(region)
+        request.record.replica = host.replica.name
         began = hosts.begin(host)
         wait = self._loop.create_future()
         host.waits[wait] = request.replay_safe

@@ -125,8 +125,9 @@ def _avoidable(scenario: Scenario, record: Record) -> Iterator[Violation]:
         if record.denials[request.gateway, request.service].touch(request.started, request.ended):
             continue
         if request.outcome is Outcome.TIMEOUT and not scenario.topology.hedge.enabled:
-            last = request.attempts[-1].region if request.attempts else ""
-            if not record.frozen.get(last, _NONE).touch(request.started, request.ended):
+            asked = {request.replica, *(attempt.region for attempt in request.attempts[-1:])}
+            silent = (record.frozen.get(name, _NONE) for name in asked)
+            if not any(spans.touch(request.started, request.ended) for spans in silent):
                 continue
         for region in _sound(scenario, record, request, service):
             yield Violation(
@@ -329,9 +330,14 @@ def _out_of_order(record: Record) -> Iterator[Violation]:
 
 
 def _shed_rates(record: Record) -> Iterator[Violation]:
-    """Criticality is drawn independently of time and place, so the rates of one gateway compare."""
+    """Criticality is drawn independently of time and place, so the rates of one gateway compare.
+
+    What a client sends again is left out: it meets what the first one met a moment ago, and is no draw of its own.
+    """
     counts: dict[tuple[str, str], list[list[int]]] = defaultdict(lambda: [[0, 0] for _ in Criticality])
     for request in record.requests:
+        if request.repeat:
+            continue
         cell = counts[request.gateway, request.service][request.criticality]
         cell[0] += 1
         cell[1] += request.outcome is Outcome.SHED
@@ -357,7 +363,8 @@ def _filled_at_once(scenario: Scenario, record: Record) -> Iterator[Violation]:
     """A region that came back has no more than a part of its load in the first quarter of the ramp.
 
     Only where an entry sends to it: its own gateway, which has just started as well, has nowhere nearer to go. And
-    only if the others had room all the time; if they had not, it is needed at once.
+    only if the others had room all the time; if they had not, it is needed at once. So it is where requests come that
+    may be executed nowhere else.
     """
     if not scenario.entry:
         return
@@ -377,6 +384,8 @@ def _filled_at_once(scenario: Scenario, record: Record) -> Iterator[Violation]:
             ]
             if region != fault.region or not others or max(others) > FULL:
                 continue
+            if _alone(scenario, record, region, service, begin, end):
+                continue
             if peaks.highest(begin, end) > max(FILLED * takes, 4):
                 yield Violation(
                     Invariant.RAMP,
@@ -384,6 +393,18 @@ def _filled_at_once(scenario: Scenario, record: Record) -> Iterator[Violation]:
                     f"{region} had {peaks.highest(begin, end)} requests of {service} of the {takes} that it takes "
                     f"within {early_s:g} s of its return, although no other region was filled by more than {FULL:g}",
                 )
+
+
+def _alone(scenario: Scenario, record: Record, region: str, service: str, begin: float, end: float) -> bool:
+    """Whether there were requests between `begin` and `end` that may be executed in this region only."""
+    zones = {name: place.zone for name, place in scenario.topology.regions.items()}
+    placed = scenario.topology.services[service].regions
+    return any(
+        request.service == service
+        and begin <= request.started <= end
+        and [one for one in placed if zones[one] in request.zones] == [region]
+        for request in record.requests
+    )
 
 
 def _unbalanced(scenario: Scenario, record: Record) -> Iterator[Violation]:

@@ -80,6 +80,8 @@ class RequestRecord:
     """Of the gateway; ``entry`` for an entry."""
     started: float
     timeout_s: float
+    repeat: bool = False
+    """Whether its client sends it again because it failed."""
     ended: float = -1.0
     outcome: Outcome | None = None
     detail: str = ""
@@ -88,6 +90,8 @@ class RequestRecord:
     """How often its end was recorded; anything but one is a fault of the simulated code."""
     attempts: list[AttemptRecord] = field(default_factory=list)
     executed_in: list[str] = field(default_factory=list)
+    replica: str = ""
+    """The last one that it was given to."""
 
     @property
     def heads(self) -> int:
@@ -158,7 +162,7 @@ class Record:
     cuts: dict[tuple[str, str], Spans] = field(default_factory=dict)
     """Direction of a link -> when something was wrong with it."""
     frozen: dict[str, Spans] = field(default_factory=dict)
-    """Region -> when something in it stood still."""
+    """Replica -> when it stood still, and region -> when all of it did."""
     stalls: dict[str, Spans] = field(default_factory=dict)
     """Gateway -> when it stood still."""
     born: dict[str, float] = field(default_factory=dict)

@@ -149,12 +149,12 @@ class _World:
     # --- Clients
 
     async def _client(self, arrival: Arrival, begin: float) -> None:
-        for _ in range(1 + repeats(self._scenario, arrival.load.country, arrival.at)):
-            outcome = await self._request(arrival)
+        for sent in range(1 + repeats(self._scenario, arrival.load.country, arrival.at)):
+            outcome = await self._request(arrival, repeat=sent > 0)
             if not outcome.error:
                 return
 
-    async def _request(self, arrival: Arrival) -> Outcome:
+    async def _request(self, arrival: Arrival, *, repeat: bool) -> Outcome:
         scenario, load = self._scenario, arrival.load
         service = scenario.topology.services[load.service]
         slot = self._gateway(arrival)
@@ -171,6 +171,7 @@ class _World:
             region=slot.region or ENTRY,
             started=self._loop.time(),
             timeout_s=min(service.timeout_s, load.timeout_s or service.timeout_s),
+            repeat=repeat,
         )
         self._record.requests.append(record)
         process = slot.process

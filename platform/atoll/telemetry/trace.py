@@ -6,7 +6,7 @@ The format is that of "Trace Context", W3C Recommendation, 23 November 2021, sec
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -16,8 +16,7 @@ _SAMPLED = 0x01
 _BATCH_BYTES = 16384
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """A trace, and the span in it that speaks."""
 
     trace_id: str
@@ -29,7 +28,7 @@ class TraceContext:
 
     def header(self) -> bytes:
         """The ``traceparent`` header, version 00."""
-        return f"00-{self.trace_id}-{self.span_id}-{_SAMPLED if self.sampled else 0:02x}".encode("ascii")
+        return _header(self.trace_id, self.span_id, self.sampled)
 
 
 def parse_traceparent(value: bytes) -> TraceContext | None:
@@ -97,9 +96,7 @@ class Ids:
 
     def child_header(self, parent: TraceContext) -> bytes:
         """The ``traceparent`` header of a new span in the trace of `parent`; as ``child(parent).header()``."""
-        return f"00-{parent.trace_id}-{self.span_id()}-{_SAMPLED if parent.sampled else 0:02x}".encode(
-            "ascii"
-        )
+        return _header(parent.trace_id, self.span_id(), parent.sampled)
 
     def _draw(self, digits: int) -> str:
         end = self._at + digits
@@ -109,3 +106,7 @@ class Ids:
         drawn = self._pool[self._at : end]
         self._at = end
         return drawn
+
+
+def _header(trace_id: str, span_id: str, sampled: bool) -> bytes:
+    return f"00-{trace_id}-{span_id}-{'01' if sampled else '00'}".encode("ascii")

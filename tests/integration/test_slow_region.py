@@ -1,0 +1,107 @@
+"""A region whose service has become slow is left, though its gateways and the way to them are as fast as ever."""
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.integration.gateways import World
+from tests.integration.test_retries import FROM_IRELAND, Trial, trial
+
+from atoll.resilience import pace
+from atoll_gateway.headers import first, write_head
+from atoll_gateway.upstream import Upstream
+
+RATE = 100
+USUAL_S = 0.02
+SLOW_S = 10 * USUAL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One request: when it was sent, how long it took, its status, and which region answered."""
+
+    at: float
+    seconds: float
+    status: int
+    region: str
+
+
+async def steady(made: World, seconds: float) -> list[Told]:
+    """So many seconds of requests to the entry, sent whether earlier ones are answered or not."""
+    address = made.entry.wiring.public
+    upstream = Upstream(address.host, address.port)
+    fields = [(name.lower().encode(), value.encode()) for name, value in FROM_IRELAND.items()]
+    head = write_head("GET", b"/echo/x", [(b"host", b"test"), *fields, (b"content-length", b"0")])
+    told: list[Told] = []
+
+    async def one() -> None:
+        at = time.monotonic()
+        answer = await upstream.send(head, None, method="GET")
+        await answer.read()
+        region = (first(answer.headers, b"atoll-region") or b"").decode()
+        told.append(Told(at, time.monotonic() - at, answer.status, region))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            begin = time.monotonic()
+            for number in range(int(seconds * RATE)):
+                await asyncio.sleep(begin + number / RATE - time.monotonic())
+                group.create_task(one())
+    finally:
+        upstream.close()
+    return told
+
+
+async def made_slow(it: Trial, seconds: float) -> list[Told]:
+    """What is told once the nearest region has been slow for some time. Everybody else has always been as usual."""
+    it.all(waits_s=USUAL_S)
+    before = await steady(it.world, 2.0)
+    assert {one.region for one in before} == {"eu-west"}, "the nearest region has everything"
+    it.replicas["eu-west"].waits_s = SLOW_S
+    left = await steady(it.world, 2.0)
+    after = await steady(it.world, seconds)
+    assert {one.status for one in (*before, *left, *after)} == {200}, "no request fails"
+    return after
+
+
+async def test_a_region_whose_service_has_become_slow_is_left(tmp_path: Path) -> None:
+    async with trial(tmp_path) as it:
+        after = await made_slow(it, 2.0)
+        behind = it.world.entry.stack.retry.behind("echo", "eu-west")
+        assert behind is not None and behind.rival == "us-east"
+        regions = Counter(one.region for one in after)
+        assert regions["eu-west"] <= 0.02 * len(after), regions
+        assert sum(one.seconds >= SLOW_S for one in after) <= 0.02 * len(after), (
+            "nor does any answer take as long"
+        )
+
+
+async def test_without_a_verdict_it_goes_on_being_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A control: hedges help a tenth of the requests, and what is slow becomes usual."""
+    monkeypatch.setattr(pace, "LOST_SHARE", 2.0)
+    async with trial(tmp_path) as it:
+        after = await made_slow(it, 2.0)
+        assert it.world.entry.stack.retry.behind("echo", "eu-west") is None
+        assert sum(one.seconds >= SLOW_S for one in after) > 0.5 * len(after)
+
+
+async def test_a_region_that_is_fast_again_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little by little: it is tried before it is trusted."""
+    monkeypatch.setattr(pace, "PAUSE_S", 2.5)
+    async with trial(tmp_path, "[routing]\nramp = '4s'\n") as it:
+        await made_slow(it, 0.1)
+        it.replicas["eu-west"].waits_s = USUAL_S
+        back = await steady(it.world, 7.5)
+        assert {one.status for one in back} == {200}
+        began = next(one.at for one in back if one.region == "eu-west")
+        early = [one.region for one in back if began <= one.at < began + 1.0]
+        late = [one.region for one in back[-RATE:]]
+        assert early.count("eu-west") < 0.6 * len(early)
+        assert late.count("eu-west") > 0.9 * len(late)
