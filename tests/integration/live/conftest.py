@@ -20,10 +20,10 @@ max_in_flight = 8
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def residency_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """`residency.toml` on real Ray clusters, with a service that is soon full."""
-    with checkout(tmp_path_factory.mktemp("loss")) as made:
+    with checkout(tmp_path_factory.mktemp("live")) as made:
         topology = made.folder / "infra" / "topologies" / "residency.toml"
         topology.write_text(topology.read_text() + SCARCE)
         made.must("up", "--detach", "--topology", "infra/topologies/residency.toml")
