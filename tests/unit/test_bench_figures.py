@@ -110,7 +110,7 @@ def test_settled_is_when_p99_stays_low_for_good() -> None:
 
 
 def test_a_fault_is_judged_by_what_was_normal_before_it() -> None:
-    fault = judge("slow-region", "gateway", slowed(BEFORE_S + 4.0, BEFORE_S + AFTER_S))
+    fault = judge("slow-region", "gateway", slowed(BEFORE_S + 4.0, BEFORE_S + AFTER_S), 0.0)
     assert fault.normal_p99_ms == pytest.approx(10.0)
     assert fault.faulty_p99_ms == pytest.approx(100.0)
     assert fault.end_p99_ms == pytest.approx(10.0)
@@ -123,7 +123,7 @@ def test_the_document_and_the_page_have_every_figure(tmp_path: Path) -> None:
     report.ratios = ratios(loads, ["gateway"], "envoy")
     report.verdicts = verdicts(report.ratios)
     report.layers = {"edge <fast>": 3.0}
-    report.faults = [judge("slow-region", "gateway", slowed(99.0))]
+    report.faults = [judge("slow-region", "gateway", slowed(99.0), 0.0)]
     write_json(report, tmp_path / "bench" / "gateway.json")
     document = json.loads((tmp_path / "bench" / "gateway.json").read_text())
     assert document["schema"] == SCHEMA
