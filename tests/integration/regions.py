@@ -120,7 +120,8 @@ def checkout(folder: Path, blocks: int = 6) -> Iterator[Run]:
     ):
         if (ROOT / name).exists():
             (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "infra" / "topologies", folder / "infra" / "topologies")
+    for name in ("topologies", "scenarios"):
+        shutil.copytree(ROOT / "infra" / name, folder / "infra" / name)
     run = Run(folder, free_base(blocks))
     try:
         yield run
