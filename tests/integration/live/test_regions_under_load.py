@@ -191,8 +191,6 @@ def test_a_surge_spills_before_it_is_shed_and_spares_critical_requests(run: Run)
         await asyncio.sleep(3)
         calm.stop()
         await going
-        at_home = calm.shares(0, math.inf)[HOME]
-        assert at_home >= 0.9 * len(calm.answers), "below its limit they stay in the nearest region"
         surge = Load(run.entry, 3 * capacity, (("ie", path),), criticalities=mix)
         struck = time.monotonic()
         going = asyncio.ensure_future(surge.run())
