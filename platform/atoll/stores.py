@@ -4,6 +4,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from atoll.secrets import read_secret
 from atoll.topology.wiring import Address, StoreAccess
@@ -44,6 +45,7 @@ def connect(address: Address, password: str, retries: int = 0) -> Redis:
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), retries),
+            maint_notifications_config=_notices(retries),
         )
     )
 
@@ -58,8 +60,17 @@ def connect_url(url: str, retries: int = 0) -> Redis:
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), retries),
+            maint_notifications_config=_notices(retries),
         )
     )
+
+
+def _notices(retries: int) -> MaintNotificationsConfig | None:
+    """For whom nothing is sent again, a kept connection that the server has closed must be noticed before it is used.
+
+    redis-py looks for that only where it expects no notices of maintenance.
+    """
+    return None if retries else MaintNotificationsConfig(enabled=False)
 
 
 async def ping(store: Redis) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from atoll.routing import Restriction, allowed_zones, restrictions, transit_zones
-from atoll.topology import Topology, Transit, load
+from atoll.routing import Restriction, allowed_zones, restrictions, service_zones, transit_zones
+from atoll.topology import Topology, Transit, load, parse
 
 TOPOLOGIES = Path(__file__).parents[2] / "infra/topologies"
 
@@ -62,3 +62,46 @@ def test_transit_is_the_services_choice(topology: Topology) -> None:
     refuse = replace(forward, transit=Transit.REFUSE)
     assert transit_zones(topology, forward, "US") == {"us", "eu", "apac"}
     assert transit_zones(topology, refuse, "US") == {"eu"}
+
+
+NAMESPACES = """
+[services.shop]
+route_prefix = "/shop"
+import_path = "shop:app"
+residency = ["eu", "us"]
+namespaces = ["carts", "prices"]
+[namespaces.carts]
+level = "session"
+residency = ["eu", "apac"]
+[namespaces.prices]
+level = "eventual"
+"""
+
+
+@pytest.fixture(scope="module")
+def shop() -> Topology:
+    return parse((TOPOLOGIES / "local.toml").read_text() + NAMESPACES)
+
+
+@pytest.mark.parametrize("country", ["IE", "US", "JP", "BR", None])
+def test_a_request_stays_where_its_service_s_namespaces_may_have_their_data(
+    shop: Topology, country: str | None
+) -> None:
+    assert allowed_zones(shop, shop.services["shop"], country) == {"eu"}
+
+
+def test_service_namespaces_and_place_all_have_a_say(shop: Topology) -> None:
+    confined = confine(shop, "us")
+    assert restrictions(confined, confined.services["shop"], "US") == (
+        Restriction("service shop", frozenset({"eu", "us"})),
+        Restriction("namespace carts", frozenset({"eu", "apac"})),
+        Restriction("namespace prices", frozenset({"us", "eu", "apac"})),
+        Restriction("country US", frozenset({"us"})),
+    )
+    assert allowed_zones(confined, confined.services["shop"], "US") == frozenset()
+    assert service_zones(confined, confined.services["shop"]) == {"eu"}
+
+
+def test_a_gateway_that_must_not_pass_a_request_on_knows_of_its_namespaces(shop: Topology) -> None:
+    refuse = replace(shop.services["shop"], transit=Transit.REFUSE)
+    assert transit_zones(shop, refuse, "US") == {"eu"}

@@ -11,7 +11,7 @@
 from atoll.routing.explain import EXPLAIN, ExplainDocument, explain
 from atoll.routing.pressure import Pressure
 from atoll.routing.rank import Candidate, Ranking, RegionView, rank
-from atoll.routing.residency import Restriction, allowed_zones, restrictions, transit_zones
+from atoll.routing.residency import Restriction, allowed_zones, restrictions, service_zones, transit_zones
 from atoll.routing.spill import Spill, SpillStatistics
 from atoll.routing.steering import RegionHealth, place_rtts, steer
 
@@ -31,6 +31,7 @@ __all__ = [
     "place_rtts",
     "rank",
     "restrictions",
+    "service_zones",
     "steer",
     "transit_zones",
 ]

@@ -1,4 +1,6 @@
-"""Where a request may be executed: what the service says and what the client's place says, both at once."""
+"""Where a request may be executed: what the service says, what the namespaces that it uses say, and what the client's
+place says, all at once.
+"""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -11,21 +13,28 @@ class Restriction:
     """One source of residency and the zones that it leaves open."""
 
     source: str
-    """``service <name>`` or ``country <ISO code>``."""
+    """``service <name>``, ``namespace <name>`` or ``country <ISO code>``."""
     zones: frozenset[str]
 
 
 def restrictions(topology: Topology, service: Service, country: str | None) -> tuple[Restriction, ...]:
     """Everything that has a say in where a request of `service` from `country` may be executed.
 
-    The service always has one. The client's country has one only if it belongs to a confined zone; an unknown
-    country has none, so a service that must not depend on the place of its clients names its zones itself.
+    The service always has one, and so has each namespace that it uses. The client's country has one only if it belongs
+    to a confined zone; an unknown country has none, so a service that must not depend on the place of its clients names
+    its zones itself.
     """
-    of_service = Restriction(f"service {service.name}", service.residency)
+    of_service = (
+        Restriction(f"service {service.name}", service.residency),
+        *(
+            Restriction(f"namespace {name}", topology.namespaces[name].residency)
+            for name in service.namespaces
+        ),
+    )
     zone = topology.zone_of_country(country)
     if zone is None or not zone.confined:
-        return (of_service,)
-    return (of_service, Restriction(f"country {country}", frozenset((zone.name,))))
+        return of_service
+    return (*of_service, Restriction(f"country {country}", frozenset((zone.name,))))
 
 
 def allowed_zones(topology: Topology, service: Service, country: str | None) -> frozenset[str]:
@@ -36,6 +45,11 @@ def allowed_zones(topology: Topology, service: Service, country: str | None) -> 
     """
     shares = (restriction.zones for restriction in restrictions(topology, service, country))
     return reduce(frozenset.intersection, shares)
+
+
+def service_zones(topology: Topology, service: Service) -> frozenset[str]:
+    """The zones in which requests of `service` may be executed, as far as that doesn't depend on the client's place."""
+    return allowed_zones(topology, service, None)
 
 
 def transit_zones(topology: Topology, service: Service, country: str | None) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Regions, zones, links, services and policies: read, checked as a whole, explained when wrong.
+"""Regions, zones, links, services, namespaces and policies: read, checked as a whole, explained when wrong.
 
 >>> from atoll.topology import load
 >>> topology = load(Path("infra/topologies/local.toml"))
@@ -28,18 +28,26 @@ from atoll.topology.model import (
     Transit,
     Zone,
 )
+from atoll.topology.namespaces import Backend, Behind, DataType, Durability, Level, Namespace
 from atoll.topology.problems import Problem, TopologyError
 from atoll.topology.reduce import first_regions
+from atoll.topology.succession import SuccessionError, check_namespaces, check_succession
 
 __all__ = [
+    "Backend",
+    "Behind",
     "BreakerPolicy",
     "BulkheadPolicy",
+    "DataType",
+    "Durability",
     "GatewayPolicy",
     "Geo",
     "HealthPolicy",
     "HedgePolicy",
     "Idempotency",
+    "Level",
     "Link",
+    "Namespace",
     "OutlierPolicy",
     "Problem",
     "Rate",
@@ -51,10 +59,13 @@ __all__ = [
     "ServiceKind",
     "Steering",
     "Stores",
+    "SuccessionError",
     "Topology",
     "TopologyError",
     "Transit",
     "Zone",
+    "check_namespaces",
+    "check_succession",
     "first_regions",
     "load",
     "parse",

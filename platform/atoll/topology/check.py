@@ -5,6 +5,7 @@ from itertools import combinations
 
 from atoll.topology import units
 from atoll.topology.document import ServiceDocument, TopologyDocument
+from atoll.topology.namespace_check import check_namespaces
 from atoll.topology.problems import Problem, unknown
 
 
@@ -17,6 +18,7 @@ def cross_check(document: TopologyDocument) -> list[Problem]:
         *_services(document),
         *_prefixes(document),
         *_policies(document),
+        *check_namespaces(document),
     ]
 
 

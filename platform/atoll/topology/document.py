@@ -102,6 +102,7 @@ class ServiceDocument(_Strict):
     strip_prefix: bool = False
     regions: list[Name] | None = Field(default=None, min_length=1)
     residency: list[Name] | None = Field(default=None, min_length=1)
+    namespaces: list[Name] = []
     transit: Literal["forward", "refuse"] = "forward"
     timeout: Duration = "10s"
     max_attempts: int = Field(default=3, ge=1, le=10)
@@ -112,6 +113,18 @@ class ServiceDocument(_Strict):
     idempotency_ttl: Duration = "24h"
     rate_limit: RateLimitDocument | None = None
     client_rate_limit: RateLimitDocument | None = None
+
+
+class NamespaceDocument(_Strict):
+    level: Literal["eventual", "session", "strong"]
+    types: list[Literal["register", "map", "counter", "set"]] | None = Field(default=None, min_length=1)
+    residency: list[Name] | None = Field(default=None, min_length=1)
+    durability: Literal["region", "remote", "majority"] | None = None
+    behind: Literal["elsewhere", "refuse", "mark"] | None = None
+    max_staleness: Duration | None = None
+    backend: Literal["registers", "etcd"] | None = None
+    acceptors: list[Name] | None = None
+    etcd: list[Origin] | None = Field(default=None, min_length=1)
 
 
 class HealthDocument(_Strict):
@@ -192,6 +205,7 @@ class TopologyDocument(_Strict):
     regions: dict[Name, RegionDocument] = Field(min_length=1)
     links: list[LinkDocument] = []
     services: dict[Name, ServiceDocument] = {}
+    namespaces: dict[Name, NamespaceDocument] = {}
     health: HealthDocument = HealthDocument()
     routing: RoutingDocument = RoutingDocument()
     steering: SteeringDocument = SteeringDocument()

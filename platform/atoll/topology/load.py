@@ -10,7 +10,12 @@ from pydantic import ValidationError
 
 from atoll.topology import units
 from atoll.topology.check import cross_check
-from atoll.topology.document import RateLimitDocument, ServiceDocument, TopologyDocument
+from atoll.topology.document import (
+    NamespaceDocument,
+    RateLimitDocument,
+    ServiceDocument,
+    TopologyDocument,
+)
 from atoll.topology.model import (
     BreakerPolicy,
     BulkheadPolicy,
@@ -34,6 +39,7 @@ from atoll.topology.model import (
     Transit,
     Zone,
 )
+from atoll.topology.namespaces import Backend, Behind, DataType, Durability, Level, Namespace, nearest
 from atoll.topology.problems import Problem, TopologyError, from_validation
 from atoll.topology.reduce import first_regions
 
@@ -166,11 +172,17 @@ def _freeze(document: TopologyDocument) -> Topology:
             default_share=document.bulkhead.default_share,
             floor=document.bulkhead.floor,
         ),
+        namespaces=MappingProxyType(
+            {name: _namespace(name, namespace, document) for name, namespace in document.namespaces.items()}
+        ),
     )
 
 
 def _service(name: str, service: ServiceDocument, document: TopologyDocument) -> Service:
     residency = frozenset(service.residency if service.residency is not None else document.zones)
+    open_zones = residency.intersection(
+        *(_zones(document.namespaces[namespace], document) for namespace in service.namespaces)
+    )
     placed = service.regions
     if placed is None:
         placed = list(service.origins if service.origins is not None else document.regions)
@@ -182,7 +194,7 @@ def _service(name: str, service: ServiceDocument, document: TopologyDocument) ->
         regions=tuple(
             region
             for region in document.regions
-            if region in placed and document.regions[region].zone in residency
+            if region in placed and document.regions[region].zone in open_zones
         ),
         residency=residency,
         transit=Transit(service.transit),
@@ -207,7 +219,41 @@ def _service(name: str, service: ServiceDocument, document: TopologyDocument) ->
         idempotency_ttl_s=units.seconds(service.idempotency_ttl),
         rate=_rate(service.rate_limit),
         client_rate=_rate(service.client_rate_limit),
+        namespaces=tuple(service.namespaces),
     )
+
+
+def _namespace(name: str, namespace: NamespaceDocument, document: TopologyDocument) -> Namespace:
+    level = Level(namespace.level)
+    strong = level is Level.STRONG
+    types = namespace.types or (["register"] if strong else list(DataType))
+    backend = Backend(namespace.backend or "registers") if strong else None
+    residency = _zones(namespace, document)
+    return Namespace(
+        name=name,
+        level=level,
+        types=tuple(one for one in DataType if one in types),
+        residency=residency,
+        durability=Durability(namespace.durability or ("majority" if strong else "region")),
+        behind=Behind(namespace.behind or "elsewhere") if level is Level.SESSION else None,
+        max_staleness_s=None if namespace.max_staleness is None else units.seconds(namespace.max_staleness),
+        backend=backend,
+        acceptors=_acceptors(namespace, residency, document) if backend is Backend.REGISTERS else (),
+        etcd=tuple(units.origin(address) for address in namespace.etcd or ()),
+    )
+
+
+def _acceptors(
+    namespace: NamespaceDocument, residency: frozenset[str], document: TopologyDocument
+) -> tuple[str, ...]:
+    if namespace.acceptors is not None:
+        return tuple(namespace.acceptors)
+    within = [name for name, region in document.regions.items() if region.zone in residency]
+    return nearest(within, {frozenset(link.between): link.rtt_ms for link in document.links})
+
+
+def _zones(namespace: NamespaceDocument, document: TopologyDocument) -> frozenset[str]:
+    return frozenset(namespace.residency if namespace.residency is not None else document.zones)
 
 
 def _rate(limit: RateLimitDocument | None) -> Rate | None:

@@ -1,4 +1,5 @@
-"""What a topology says, checked and frozen: regions, zones, links, services and the policies of each.
+"""What a topology says, checked and frozen: regions, zones, links, services and the policies of each. Namespaces are in
+`atoll.topology.namespaces`.
 
 These are plain values. `atoll.topology.load` makes them from a file; nothing else should build them by hand
 outside tests, because the loader is what guarantees that names refer to things that exist.
@@ -8,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from atoll.topology.namespaces import Namespace
 
 
 class ServiceKind(StrEnum):
@@ -134,6 +137,8 @@ class Service:
     """Limit of the service as a whole in each region, if it has one."""
     client_rate: Rate | None = None
     """Limit of one client of the service in each region, if it has one."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces that it uses: its requests are executed where all of them may have their data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +269,9 @@ class Geo:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A whole deployment. Every name in it refers to something that is in it."""
+    """A whole deployment. Every name in it refers to something that is in it, but acceptors that `first_regions` left
+    out.
+    """
 
     name: str
     revision: int
@@ -285,6 +292,7 @@ class Topology:
     breaker: BreakerPolicy = BreakerPolicy()
     outlier: OutlierPolicy = OutlierPolicy()
     bulkhead: BulkheadPolicy = BulkheadPolicy()
+    namespaces: Mapping[str, Namespace] = field(default_factory=lambda: MappingProxyType({}))
 
     def link(self, a: str, b: str) -> Link:
         """The link between two different regions; the loader guarantees that there is one for every pair."""
@@ -303,6 +311,11 @@ class Topology:
     def services_in(self, region: str) -> tuple[Service, ...]:
         """The services that a region runs, in the file's order."""
         return tuple(service for service in self.services.values() if region in service.regions)
+
+    def holders(self, namespace: str) -> tuple[str, ...]:
+        """The regions that may hold a namespace's data, in the file's order. Raises `KeyError` for an unknown one."""
+        zones = self.namespaces[namespace].residency
+        return tuple(name for name, region in self.regions.items() if region.zone in zones)
 
     def deployed_in(self, region: str) -> tuple[Service, ...]:
         """The services that Atoll deploys in a region: all but origins."""

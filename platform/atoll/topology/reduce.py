@@ -11,9 +11,10 @@ def first_regions(topology: Topology, count: int) -> Topology:
     """The topology with its first `count` regions alone; unchanged if it has no more. Pure.
 
     Zones stay, and so does what they confine: where all regions of a zone are left out, a request that may be executed
-    there only is refused, exactly as if they were down. Services stay for the same reason. A steering default that is
-    left out becomes the first region. The digest differs from the whole topology's, so that a gateway that runs
-    the whole and one that runs a part don't think that they agree.
+    there only is refused, exactly as if they were down. Services stay for the same reason, and so do namespaces with
+    their acceptors: those that are left out count as down, since a majority of fewer could contradict what the whole
+    has agreed on. A steering default that is left out becomes the first region. The digest differs from the whole
+    topology's, so that a gateway that runs the whole and one that runs a part don't think that they agree.
 
     Raises `ValueError` for a count below one.
     """

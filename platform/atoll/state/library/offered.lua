@@ -1,0 +1,22 @@
+-- What the library offers; each is described where it stands.
+
+export('open', open, FREES)
+export('complete', complete, FREES)
+export('refuse', refuse_writes, FREES)
+export('skew', skew, FREES)
+export('write', write, WRITES)
+export('remove', write, FREES) -- the same, for writes that only take away: they work in a full store
+export('expire', expire, FREES)
+export('heartbeat', heartbeat, FREES)
+export('apply', apply, WRITES)
+export('acked', acked, FREES)
+export('trim', trim, FREES)
+export('collect', collect, FREES)
+export('listing', listing, READS)
+export('merge', merge, WRITES)
+export('settle', settle, FREES)
+export('raise_to', raise_to, FREES)
+export('vector', vector, READS)
+export('clock', clock, READS)
+export('read_log', read_log, READS)
+export('statistics', statistics, READS)

@@ -1,0 +1,53 @@
+"""What state operations of a request go through. Kept by the middleware while a replica works on the request."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from atoll.resilience.deadline import Deadline
+from atoll.state.errors import StateError
+from atoll.state.sdk.regional import RegionalState
+from atoll.state.session import Session
+
+
+class NoState(StateError):
+    """The state was used where there is none."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """One request's, or a background task's."""
+
+    regional: RegionalState
+    session: Session = field(default_factory=Session)
+    deadline: Deadline | None = None
+    """Until when the client waits; None if nobody does."""
+    wrote: bool = False
+    """Whether something was changed, so that the request must not be sent to another region any more."""
+    stale: bool = False
+    """Whether something was read that may be older than the session or the bound of its namespace allows."""
+
+
+_current: ContextVar[Scope | None] = ContextVar("atoll_state", default=None)
+
+
+def current() -> Scope:
+    """The scope of the request that is being served. Raises `NoState` outside of one."""
+    scope = _current.get()
+    if scope is None:
+        raise NoState(
+            "the state is there while a request is served by an application with AtollMiddleware "
+            "(app.add_middleware(AtollMiddleware)) in a cell, or inside `async with state.background():`"
+        )
+    return scope
+
+
+@contextmanager
+def entered(scope: Scope) -> Iterator[Scope]:
+    """Makes `scope` the current one."""
+    token = _current.set(scope)
+    try:
+        yield scope
+    finally:
+        _current.reset(token)

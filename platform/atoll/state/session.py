@@ -1,0 +1,96 @@
+"""Sessions: what a client has read and written, so that no region shows it anything older.
+
+Terry et al., "Session guarantees for weakly consistent replicated data", 1994. A session is a version vector of the
+dots that it has read and written. A read waits until the region knows them (read your writes, monotonic reads); a write
+names them as its dependencies, and no region applies it before it knows them (monotonic writes, writes follow reads).
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from typing import Final, cast
+
+import msgpack
+
+from atoll.state.vector import NOTHING, Dot, Vector
+
+HEADER: Final = "Atoll-Session"
+"""Name of the header, and of the cookie: a browser sends the one, a program the other."""
+LIMIT_BYTES: Final = 4096
+"""A longer token is not read: a cookie can't be longer (RFC 6265, section 6.1)."""
+_VERSION: Final = "1"
+_MAC_BYTES: Final = 16
+
+
+class Session:
+    """One client's, while one request of it is served."""
+
+    __slots__ = ("_before", "_needs")
+
+    def __init__(self, needs: Vector = NOTHING) -> None:
+        self._before = needs
+        self._needs = needs
+
+    def needs(self) -> Vector:
+        """What must be known where the client reads, and wherever its writes are applied."""
+        return self._needs
+
+    def saw(self, *dots: Dot) -> None:
+        """The client has been shown what these writes made, or has written them."""
+        for dot in dots:
+            self._needs = self._needs.raised(dot.actor, dot.seq)
+
+    def join(self, other: Vector) -> None:
+        """Takes over what was read and written on the client's behalf elsewhere."""
+        self._needs = self._needs.join(other)
+
+    @property
+    def grown(self) -> bool:
+        """Whether the client must be given a new token."""
+        return self._needs is not self._before and self._needs != self._before
+
+
+def pruned(needs: Vector, stable: Vector) -> Vector:
+    """A session without what every region knows anyway: one to three entries are left of most."""
+    return Vector({actor: seq for actor, seq in needs.items() if seq > stable.seq(actor)})
+
+
+class SessionTokens:
+    """Writes sessions as text and reads them back; signed, so a client can't ask for what was never written.
+
+    Such a token would make every read of it wait in vain.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        """`key` is the deployment's."""
+        self._key = key
+
+    def write(self, needs: Vector) -> str:
+        """``1.<payload>.<mac>``, in the alphabet of URLs."""
+        content = _VERSION + "." + _text(cast("bytes", msgpack.packb(dict(sorted(needs.items())))))
+        return content + "." + _text(self._mac(content))
+
+    def read(self, token: str) -> Vector | None:
+        """The session; None if it is none of this deployment's, or of another version."""
+        content, _, mac = token.rpartition(".")
+        version, _, payload = content.partition(".")
+        if len(token) > LIMIT_BYTES or version != _VERSION or not token.isascii():
+            return None
+        try:
+            if not hmac.compare_digest(_bytes(mac), self._mac(content)):
+                return None
+            return Vector(cast("dict[str, int]", msgpack.unpackb(_bytes(payload))))
+        except (binascii.Error, ValueError):
+            return None
+
+    def _mac(self, content: str) -> bytes:
+        return hmac.digest(self._key, content.encode(), hashlib.sha256)[:_MAC_BYTES]
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
