@@ -108,7 +108,8 @@ class Board:
     def pressure(self, service: Service, zones: frozenset[str]) -> float:
         """Requests in flight / capacity over all regions that may serve such a request; 0 if no capacity is known.
 
-        Above 1 there are more requests than places. What a region had that has just been lost counts on for a while.
+        Above 1 there are more requests than places, and none for the least critical. What a region had that has just
+        been lost counts on for a while.
         """
         key = (service.name, zones)
         known = self._pressed.get(key)
@@ -118,7 +119,9 @@ class Board:
                 pressure = self._pressures[key] = Pressure(self._clock)
             views = self.views(service, dict.fromkeys(self._topology.regions, 0.0))
             ranking = rank(service, zones, views, self._topology.routing)
-            known = self._pressed[key] = pressure.look(ranking, views)
+            known = self._pressed[key] = pressure.look(
+                ranking, views, self._topology.bulkhead.sheddable_share
+            )
         return known
 
     def round_trips(self, place: Place) -> Mapping[str, float]:

@@ -45,6 +45,8 @@ class Workers:
     at_once: int
     seconds: float
     served: Counter[str] = field(default_factory=Counter)
+    worked: list[tuple[float, float]] = field(default_factory=list)
+    """When each request got a place and when it gave it back."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Streams end once this is set."""
 
@@ -60,10 +62,17 @@ class Workers:
             await send({"type": "http.response.body", "body": b"ended\n"})
             return
         async with self.places:
+            began = time.monotonic()
             await asyncio.sleep(self.seconds)
+            self.worked.append((began, time.monotonic()))
         self.served[dict(scope["headers"]).get(b"atoll-criticality", b"").decode()] += 1
         await send({**head, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
+
+    def busy(self, since: float, until: float) -> float:
+        """The share of the places that was taken. On a slow machine all takes longer, and this stays what it is."""
+        taken = sum(max(0.0, min(ended, until) - max(began, since)) for began, ended in self.worked)
+        return taken / (self.at_once * (until - since))
 
 
 @asynccontextmanager
@@ -88,6 +97,10 @@ class Tally:
     asked: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
+    answers: int = 0
+    """Of all requests, those before it was warm included."""
+    counted: tuple[float, float] = (0.0, 0.0)
+    """Since when and until when requests were counted."""
 
     def share(self, criticality: Criticality) -> float:
         name = criticality.name.lower()
@@ -97,6 +110,8 @@ class Tally:
 AT_ONCE, WORK_S = 8, 0.04
 CAPACITY = AT_ONCE / WORK_S
 SURGE_S = 1.6
+ARREARS_S = 0.01
+"""Requests that are overdue by more are left out: when the machine stands still, what follows must be no burst."""
 MIX = ("critical",) * 2 + ("default",) * 4 + ("sheddable",) * 4
 
 
@@ -115,6 +130,7 @@ async def surge(url: str, seconds: float, warm_s: float) -> Tally:
     async def ask(name: str, counts: bool) -> None:
         answer = await upstream.send(heads[name], None, method="GET")
         content = await answer.read()
+        tally.answers += answer.status == 200
         if not counts:
             return
         tally.asked[name] += 1
@@ -133,52 +149,66 @@ async def surge(url: str, seconds: float, warm_s: float) -> Tally:
     start = time.monotonic()
     due = start
     while due < start + warm_s + seconds:
-        due += chance.expovariate(3 * CAPACITY)
+        due = max(due, time.monotonic() - ARREARS_S) + chance.expovariate(3 * CAPACITY)
         if (pause := due - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         asked.append(asyncio.create_task(ask(chance.choice(MIX), due > start + warm_s)))
+    tally.counted = start + warm_s, time.monotonic()
     await asyncio.gather(*asked)
     upstream.close()
     return tally
 
 
-async def overload(folder: Path, bulkhead: str, reported: int | None = 4 * AT_ONCE) -> Tally:
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """What came of a surge."""
+
+    tally: Tally
+    busy: float
+    """The share of its time that the server worked meanwhile."""
+
+
+async def overload(folder: Path, bulkhead: str, reported: int | None = 4 * AT_ONCE) -> Overload:
     async with world(folder, topology=TOPOLOGY + SOLO + bulkhead) as made:
         workers = Workers(AT_ONCE, WORK_S)
         cap(made, "us-east", reported)
         async with served_by(made, workers, "solo"):
             tally = await surge(made.url("us-east"), SURGE_S, 1.0 if reported else 1.5)
             lane = made.cells["us-east"].gateway.stack.regions.statistics()["us-east", "solo"]
-    print(tally, lane)
+    print(tally, lane, workers.busy(*tally.counted))
     assert lane.bulkhead.in_flight == lane.bulkhead.waiting == 0
-    return tally
+    assert tally.answers == workers.served.total(), "no work is done in vain"
+    return Overload(tally, workers.busy(*tally.counted))
 
 
 async def test_at_three_times_capacity_critical_requests_are_unharmed_and_goodput_stays(
     tmp_path: Path,
 ) -> None:
-    tally = await overload(tmp_path, "")
-    assert tally.share(Criticality.CRITICAL) > 0.97
+    seen = await overload(tmp_path, "")
+    tally = seen.tally
+    assert tally.share(Criticality.CRITICAL) > 0.9
     assert tally.share(Criticality.SHEDDABLE) < tally.share(Criticality.DEFAULT)
     assert tally.share(Criticality.SHEDDABLE) < 0.2
-    assert tally.answered.total() > 0.75 * CAPACITY * SURGE_S
-    assert tally.problems["overloaded"] > tally.problems["full"]
+    assert seen.busy > 0.75
+    assert tally.problems["overloaded"] > 0.3 * tally.problems.total(), "many are turned away at the door"
 
 
 async def test_a_region_that_reports_no_capacity_is_found_out_by_its_latency(tmp_path: Path) -> None:
-    tally = await overload(tmp_path, "", None)
+    seen = await overload(tmp_path, "", None)
+    tally = seen.tally
     assert tally.share(Criticality.CRITICAL) > 0.8
     assert tally.share(Criticality.SHEDDABLE) < 0.2
-    assert tally.answered.total() > 0.6 * CAPACITY * SURGE_S
+    assert seen.busy > 0.75
 
 
 async def test_partitions_alone_keep_critical_requests_unharmed(tmp_path: Path) -> None:
-    tally = await overload(tmp_path, "[bulkhead]\nwaiting = 0\n")
+    tally = (await overload(tmp_path, "[bulkhead]\nwaiting = 0\n")).tally
     assert tally.share(Criticality.CRITICAL) > 0.85
 
 
 async def test_control_without_partitions_they_fail_like_all_others(tmp_path: Path) -> None:
-    tally = await overload(tmp_path, "[bulkhead]\nwaiting = 0\nsheddable_share = 1.0\ndefault_share = 1.0\n")
+    equal = "[bulkhead]\nwaiting = 0\nsheddable_share = 1.0\ndefault_share = 1.0\n"
+    tally = (await overload(tmp_path, equal)).tally
     assert tally.share(Criticality.CRITICAL) < 0.7
 
 
@@ -189,10 +219,14 @@ async def test_control_without_partitions_they_fail_like_all_others(tmp_path: Pa
 async def held(made: World, url: str, count: int) -> AsyncIterator[None]:
     """Requests that are with a replica and stay there."""
     replicas = [replica for cell in made.cells.values() for replica in cell.replicas]
-    before = sum(len(replica.seen) for replica in replicas)
+
+    def arrived() -> int:
+        return sum(target.endswith("/hold") for replica in replicas for _, target, _, _ in replica.seen)
+
+    before = arrived()
     async with client() as http:
         tasks = [asyncio.create_task(http.get(url, headers=CRITICAL)) for _ in range(count)]
-        await until(lambda: sum(len(replica.seen) for replica in replicas) == before + count)
+        await until(lambda: arrived() == before + count)
         yield
         for replica in replicas:
             replica.held.set()
@@ -265,12 +299,12 @@ async def test_a_region_that_keeps_failing_is_asked_by_one_request_at_a_time(tmp
         for _ in range(5):
             assert (await http.post(f"{made.url('us-east')}/solo/502")).status_code == 502
         async with held(made, f"{made.url('us-east')}/solo/hold", 1):
-            seen = len(made.seen("us-east"))
             answer = await http.get(f"{made.url('us-east')}/solo/x")
             assert answer.json()["type"] == "urn:atoll:problem:breaker-open"
             assert 1 <= int(answer.headers["retry-after"]) <= 5
             assert answer.headers["atoll-attempts"] == "0"
-            assert len(made.seen("us-east")) == seen
+            # A replica that has been silent for a second may have been asked whether it is alive.
+            assert "/solo/x" not in [target for _, target, _, _ in made.seen("us-east")]
             other = await http.get(f"{made.url('us-east')}/echo/x")
             assert other.status_code == 200, "another service's is closed"
         answer = await http.get(f"{made.url('us-east')}/solo/x")

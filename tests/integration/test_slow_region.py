@@ -11,6 +11,7 @@ from tests.integration.gateways import World
 from tests.integration.test_retries import FROM_IRELAND, Trial, trial
 
 from atoll.resilience import pace
+from atoll.routing.spill import Spill
 from atoll_gateway.headers import first, write_head
 from atoll_gateway.upstream import Upstream
 
@@ -29,7 +30,7 @@ class Told:
     region: str
 
 
-async def steady(made: World, seconds: float) -> list[Told]:
+async def steady(made: World, seconds: float, rate: int = RATE) -> list[Told]:
     """So many seconds of requests to the entry, sent whether earlier ones are answered or not."""
     address = made.entry.wiring.public
     upstream = Upstream(address.host, address.port)
@@ -47,8 +48,8 @@ async def steady(made: World, seconds: float) -> list[Told]:
     try:
         async with asyncio.TaskGroup() as group:
             begin = time.monotonic()
-            for number in range(int(seconds * RATE)):
-                await asyncio.sleep(begin + number / RATE - time.monotonic())
+            for number in range(int(seconds * rate)):
+                await asyncio.sleep(begin + number / rate - time.monotonic())
                 group.create_task(one())
     finally:
         upstream.close()
@@ -105,3 +106,39 @@ async def test_a_region_that_is_fast_again_is_taken_up_again(
         late = [one.region for one in back[-RATE:]]
         assert early.count("eu-west") < 0.6 * len(early)
         assert late.count("eu-west") > 0.9 * len(late)
+
+
+async def tried_under_growing_demand(folder: Path) -> float:
+    """The share that a region gets, tried again while next to nothing is asked, once much is asked that takes long."""
+    async with trial(folder, "[routing]\nramp = '8s'\n") as it:
+        it.all(waits_s=USUAL_S)
+        attempts = it.world.entry.stack.retry.services["echo"].attempts
+        await steady(it.world, 0.5)
+        its = attempts._timers["eu-west"].pace
+        while attempts.behind("eu-west") is None:
+            its.attempts += 1
+            its.due()
+            its.lost("us-east", SLOW_S)
+        async with asyncio.timeout(5):
+            while not ((behind := attempts.behind("eu-west")) and behind.tried_again):
+                await steady(it.world, 0.3, 10)
+        it.all(waits_s=USUAL_S * 20)
+        told = await steady(it.world, 4.0, 40)
+        assert {one.status for one in told} == {200}
+        late = [one.region for one in told[-40:]]
+        return late.count("eu-west") / len(late)
+
+
+async def test_a_region_that_is_tried_again_gets_its_part_of_what_there_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "PAUSE_S", 1.5)
+    assert await tried_under_growing_demand(tmp_path) > 0.4
+
+
+async def test_control_a_part_of_what_there_was_is_next_to_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "PAUSE_S", 1.5)
+    monkeypatch.setattr(Spill, "_there_is", lambda *_: 1.0)
+    assert await tried_under_growing_demand(tmp_path) < 0.4

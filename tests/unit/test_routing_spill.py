@@ -622,24 +622,61 @@ def test_who_counts_its_own_requests_alone_takes_the_region_for_empty() -> None:
 # --- Pressure
 
 
+SHARE = 0.7
+"""Of a region's capacity, for the least critical."""
+
+
+class Forgetful(Pressure):
+    """Goes by what is in flight now."""
+
+    __slots__ = ()
+
+    def look(self, ranking: Ranking, views: Sequence[RegionView], share: float) -> float:
+        self._demand = 0.0
+        return super().look(ranking, views, share)
+
+
 class TestPressure:
     def look(self, pressure: Pressure, *views: RegionView) -> float:
-        return pressure.look(rank(SERVICE, SERVICE.residency, views, POLICY), views)
+        return pressure.look(rank(SERVICE, SERVICE.residency, views, POLICY), views, SHARE)
+
+    def after_a_loss(self, pressure: Pressure, left: float) -> float:
+        """The pressure once the first of three regions, all filled by 0.8, is gone, and the others are filled so."""
+        self.look(pressure, *(view(one, 0.8) for one in THREE))
+        return self.look(pressure, view(HOME, 0.8, healthy=False), view(NEAR, 0.8), view(FAR, left))
 
     def test_demand_by_capacity_of_those_that_may_serve(self) -> None:
         pressure = Pressure(ManualClock())
         assert self.look(pressure, view(HOME, 0.8), view(NEAR, 0.4)) == pytest.approx(0.6)
         assert self.look(pressure, view(HOME, 0.9), view(NEAR, 0.9), view(FAR, None)) == pytest.approx(0.6)
+        assert self.look(pressure, view(HOME, 1.3), view(NEAR, 0.9)) == pytest.approx(1.1)
         assert self.look(Pressure(ManualClock()), view(HOME, None)) == 0.0
 
     def test_what_a_lost_region_had_counts_on_for_a_while(self) -> None:
         clock = ManualClock()
         pressure = Pressure(clock)
-        assert self.look(pressure, *(view(one, 0.8) for one in THREE)) == pytest.approx(0.8)
-        left = [view(HOME, 0.8, healthy=False), view(NEAR, 0.8), view(FAR, 0.8)]
-        assert self.look(pressure, *left) == pytest.approx(1.2), "the survivors are about to be toppled"
+        assert self.after_a_loss(pressure, 0.8) == pytest.approx(1.2), "the survivors are about to be toppled"
         clock.advance(10.0)
+        left = [view(HOME, 0.8, healthy=False), view(NEAR, 0.8), view(FAR, 0.8)]
         assert self.look(pressure, *left) == pytest.approx(0.8)
+
+    def test_control_without_a_memory_the_survivors_are_warned_too_late(self) -> None:
+        assert self.after_a_loss(Forgetful(ManualClock()), 0.8) < 1.0
+
+    def test_what_may_come_turns_nobody_away_for_whom_there_is_a_place(self) -> None:
+        """A region that is only cut off foresees the requests of all others, and they will not come."""
+        assert self.after_a_loss(Pressure(ManualClock()), SHARE) > 1.0
+        assert self.after_a_loss(Pressure(ManualClock()), SHARE - 0.01) == 1.0
+        pressure = Pressure(ManualClock())
+        self.look(pressure, *(view(one, 0.8) for one in THREE))
+        cut_off = [view(HOME, 0.2), view(NEAR, None, healthy=False), view(FAR, None, healthy=False)]
+        assert self.look(pressure, *cut_off) == 1.0
+
+    def test_a_region_of_unknown_load_counts_as_one_with_a_place(self) -> None:
+        pressure = Pressure(ManualClock())
+        self.look(pressure, *(view(one, 1.0) for one in THREE))
+        left = [view(HOME, 1.0, healthy=False), view(NEAR, 1.0), view(FAR, None)]
+        assert self.look(pressure, *left) == 1.0
 
 
 def test_a_region_that_has_grown_slow_is_left_at_the_next_look_and_taken_up_again() -> None:
@@ -680,3 +717,40 @@ def test_a_region_that_is_tried_again_gets_a_tenth_of_what_there_is_and_then_mor
     assert 0.05 < first[HOME] < 0.2
     calm = [view(HOME, 0.05), view(NEAR), view(FAR)]
     assert shares(settled(calm, spill, clock, 2 * POLICY.ramp_s)) == {HOME: 1.0}
+
+
+def tried_under_growing_demand() -> list[float]:
+    """What a region gets, a look a quarter of a second, that is tried again while next to nothing is asked; from two
+    seconds on requests are twenty times as many, or as heavy. Load follows the shares at the next look.
+    """
+    clock = ManualClock()
+    spill = Spill(clock, POLICY)
+    demand = 0.01
+    slow = [view(HOME, 0.0, delay_ms=670.0), view(NEAR, demand), view(FAR)]
+    now = shares(settled(slow, spill, clock, 5.0))
+    told = []
+    for look in range(int(4 * POLICY.ramp_s)):
+        if look == 8:
+            demand *= 20
+        views = [
+            view(HOME, demand * now.get(HOME, 0.0), tried_again=True),
+            view(NEAR, demand * now.get(NEAR, 0.0)),
+            view(FAR, demand * now.get(FAR, 0.0)),
+        ]
+        clock.advance(0.25)
+        now = shares(spill.settle(rank(SERVICE, SERVICE.residency, views, POLICY), views))
+        told.append(now.get(HOME, 0.0))
+    return told
+
+
+def test_a_region_that_is_tried_again_gets_its_part_of_what_there_is_now() -> None:
+    """It is a part of the traffic, and not so many requests in flight as a part was when the trial began."""
+    told = tried_under_growing_demand()
+    assert min(told[8:]) > 0.3
+    assert min(told[28:]) > 0.6
+    assert told[-1] > 0.85
+
+
+def test_control_a_part_of_what_there_was_is_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spill, "_there_is", lambda *_: 0.01 * CAPACITY)
+    assert min(tried_under_growing_demand()[8:]) < 0.1

@@ -11,6 +11,7 @@ from atoll.clock import Clock
 from atoll.resilience.breaker import Breaker, Permit
 from atoll.resilience.budget import UNLIMITED, Budget
 from atoll.resilience.bulkhead import Bulkhead
+from atoll.routing.pressure import Pressure
 from atoll.routing.rank import Ranking, RegionView, rank
 from atoll.routing.spill import Spill
 from atoll.simulate.generate import generate
@@ -145,6 +146,15 @@ def unramped(clock: Clock, policy: RoutingPolicy) -> Spill:
     return Spill(clock, replace(policy, ramp_s=0.001))
 
 
+class Foreboding(Pressure):
+    """Turns the least critical away for what may come, though there is a place for them."""
+
+    __slots__ = ()
+
+    def look(self, ranking: Ranking, views: Sequence[RegionView], share: float) -> float:
+        return super().look(ranking, views, 0.0)
+
+
 def anywhere(
     service: Service, zones: frozenset[str], views: Sequence[RegionView], policy: RoutingPolicy
 ) -> Ranking:
@@ -190,6 +200,26 @@ LOST = scenario(
     topology=confined(),
     loads=(Load("quote", "IE", rate=20.0),),
 )
+LEAST = Mix(sheddable=0.5, post=0.0, keyed=0.0, impatient=0.0)
+CUT_OFF = scenario(
+    Fault(FaultKind.PARTITION, at_s=6.0, for_s=6.0, target="eu-west"),
+    duration_s=14.0,
+    loads=tuple(
+        Load("quote", country, rate, mix=LEAST)
+        for country, rate in (("IE", 12.0), ("DE", 45.0), ("US", 45.0))
+    ),
+    works={"quote": Work(replicas=3, in_flight=4, busy=4, median_s=0.2, sigma=0.3)},
+)
+UNSEEN = scenario(
+    topology=replace(
+        BASE.topology,
+        regions=MappingProxyType({name: replace(WORLD.regions[name], gateways=2) for name in REGIONS}),
+    ),
+    loads=tuple(
+        Load("quote-eu", country, rate=5.0, mix=Mix(critical=0.9, sheddable=0.0)) for country in ("IE", "DE")
+    ),
+    works={"quote-eu": Work(replicas=4, in_flight=1, busy=1, median_s=0.4, sigma=0.6)},
+)
 
 CONTROLS = [
     pytest.param(scenario(*failing(0.6)), Parts(budget=unlimited), Invariant.AMPLIFICATION, id="no budget"),
@@ -203,6 +233,8 @@ CONTROLS = [
     pytest.param(RAMP, Parts(spill=unramped), Invariant.RAMP, id="no ramp"),
     pytest.param(LOST, Parts(rank=anywhere, checks_zones=False), Invariant.ZONES, id="zones ignored"),
     pytest.param(FROZEN, Parts(asks_the_silent=False), Invariant.NO_AVOIDABLE_ERROR, id="frozen not ejected"),
+    pytest.param(CUT_OFF, Parts(pressure=Foreboding), Invariant.NO_AVOIDABLE_ERROR, id="forecast believed"),
+    pytest.param(UNSEEN, Parts(full_hosts=1), Invariant.NO_AVOIDABLE_ERROR, id="one full is all full"),
 ]
 SEEDS = range(3)
 

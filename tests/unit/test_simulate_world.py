@@ -21,7 +21,9 @@ from atoll.topology import load
 ROOT = Path(__file__).parents[2]
 WORLD_FILE = ROOT / "infra/topologies/world.toml"
 WORLD = load(WORLD_FILE)
-SEEDS = range(100_000, 100_060)
+SEEDS = (4351, 4838, *range(100_000, 100_060))
+"""The first two once found something: that a region counted as full as soon as one replica was, and that a region that
+was cut off turned requests away for the sake of others', which would not come."""
 
 
 def calm(seed: int = 5) -> Scenario:

@@ -3,8 +3,8 @@
 The measure of overload is the bulkheads of the regions: what they learn from latency, refusals and reported capacity is
 their limit. A request that all of them would turn away, at its criticality, is turned away here, before anything is
 asked or waited for. Nothing that could be served is: while one region has a place, it goes on. The least critical alone
-are turned away sooner, while more is asked of all regions together than they take: that is when one has just been lost,
-and the others are about to receive its requests.
+are turned away sooner, while more is asked of all regions together than they take and each is filled as far as they may
+fill it: that is when one has just been lost, and the others are about to receive its requests.
 
 A forwarded request was admitted by the first hop.
 """

@@ -22,6 +22,11 @@ is waited for (`OutlierPolicy.stall_s`)."""
 FULL_S = 1
 """When to ask again for a place: limits are looked at several times a second."""
 
+FULL_HOSTS = 2
+"""A region counts as full once so many of its replicas, or all that are live, have refused a request for want of room.
+One says little: other gateways send to it as well, unseen from here. To ask them all would be in vain under overload.
+"""
+
 
 class NoPlace(Failure):
     """All places are taken. Nothing was sent."""

@@ -62,11 +62,13 @@ class SpillStatistics:
 
 @dataclass(frozen=True, slots=True)
 class _Ramp:
-    """A region that fills up from `base` requests in flight on, from `since` on, to `top` or what it takes at once."""
+    """A region that fills up from `base` requests in flight on, from `since` on, to what it takes at once; on `trial`
+    to what there is, if that is less.
+    """
 
     since: float
     base: float
-    top: float = math.inf
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +238,15 @@ class Spill:
         if grown >= 1.0:
             del self._ramps[region]
             return math.inf
-        height = max(0.0, min(capacity, ramp.top) - ramp.base)
+        top = min(capacity, self._there_is(region)) if ramp.trial else capacity
+        height = max(0.0, top - ramp.base)
         return ramp.base + (RAMP_FLOOR + (1.0 - RAMP_FLOOR) * grown) * height
+
+    def _there_is(self, region: str) -> float:
+        """Requests in flight where this traffic goes, and in `region`. To be looked at anew each time: what was there
+        when a trial began may have been little, or light.
+        """
+        return sum(self._loads.get(one, 0.0) for one in {*self._shares, region})
 
     # --- Regions come and go
 
@@ -271,8 +280,7 @@ class Spill:
         """
         trials = {view.region for view in eligible if view.tried_again}
         if self._policy.ramp_s > 0.0:
-            top = sum(self._loads.get(region, 0.0) for region in self._shares)
-            self._ramps.update((region, _Ramp(now, 0.0, top)) for region in trials - self._trials)
+            self._ramps.update((region, _Ramp(now, 0.0, trial=True)) for region in trials - self._trials)
         self._trials = trials
 
     def _foresee(self, lost: _Lost, places: Sequence[_Place]) -> None:

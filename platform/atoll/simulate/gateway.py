@@ -369,11 +369,13 @@ class SimulatedGateway:
         if known is None:
             pressure = self._pressures.get(key)
             if pressure is None:
-                pressure = self._pressures[key] = Pressure(self._clock)
+                pressure = self._pressures[key] = self._parts.pressure(self._clock)
             service = self._topology.services[record.service]
             views = self._views(service, record.country)
             ranking = self._parts.rank(service, record.zones, views, self._topology.routing)
-            known = self._pressed_by[key] = pressure.look(ranking, views)
+            known = self._pressed_by[key] = pressure.look(
+                ranking, views, self._topology.bulkhead.sheddable_share
+            )
         return known
 
     def _round_trips(self, country: str | None) -> Mapping[str, float]:
@@ -519,15 +521,20 @@ class SimulatedGateway:
         service = request.service.name
         hosts = self._hosts[service]
         avoid: frozenset[Host] = frozenset()
+        full = 0
         while (host := hosts.pick(avoid)) is not None:
             if not host.replica.up:
                 hosts.refused(host)
                 avoid |= {host}
                 continue
             if host.replica.full:
-                raise Failure(FULL, sent=False, refused=True, retry_after_s=1)
+                full += 1
+                if full >= min(self._parts.full_hosts, hosts.live):
+                    break
+                avoid |= {host}
+                continue
             return await self._execute(request, region, attempt, host)
-        raise Failure("no replica", sent=False, refused=True, retry_after_s=1)
+        raise Failure(FULL if full else "no replica", sent=False, refused=True, retry_after_s=1)
 
     async def _execute(
         self, request: SimulatedRequest, region: str, attempt: AttemptRecord, host: ReplicaHost

@@ -9,7 +9,9 @@ from atoll.resilience.breaker import Breaker
 from atoll.resilience.budget import Budget, RetryBudget
 from atoll.resilience.bulkhead import Bulkhead
 from atoll.resilience.gradient import AdaptiveLimit
+from atoll.resilience.lane import FULL_HOSTS
 from atoll.resilience.outlier import Hosts
+from atoll.routing.pressure import Pressure
 from atoll.routing.rank import Ranking, RegionView, rank
 from atoll.routing.spill import Spill
 from atoll.simulate.hosts import ReplicaHost
@@ -27,6 +29,9 @@ class Parts:
     hosts: Callable[[Clock, OutlierPolicy, Random, Callable[[ReplicaHost], None]], Hosts[ReplicaHost]] = Hosts
     rank: Callable[[Service, frozenset[str], Sequence[RegionView], RoutingPolicy], Ranking] = rank
     spill: Callable[[Clock, RoutingPolicy], Spill] = Spill
+    pressure: Callable[[Clock], Pressure] = Pressure
+    full_hosts: int = FULL_HOSTS
+    """How many replicas are asked before a region counts as full."""
     asks_the_silent: bool = True
     """Whether a replica that answers nothing is left out once it doesn't say that it is alive."""
     checks_zones: bool = True
