@@ -7,7 +7,7 @@ from atoll.resilience.breaker import BreakerState
 from atoll.resilience.criticality import Criticality
 from atoll.routing.explain import ExplainDocument, explain
 from atoll.routing.rank import rank
-from atoll.routing.residency import allowed_zones, transit_zones
+from atoll.routing.residency import allowed_zones, service_zones, transit_zones
 from atoll.telemetry.metrics import CONTENT_TYPE
 from atoll.topology import Service
 from atoll_gateway.board import RegionLoad
@@ -39,7 +39,7 @@ class Answers:
         if gateway.draining:
             return Ready(ready=False, reason="this gateway is draining")
         for service in gateway.topology.services.values():
-            ranking = gateway.board.ranking(service, service.residency, ANYWHERE)
+            ranking = gateway.board.ranking(service, service_zones(gateway.topology, service), ANYWHERE)
             if ranking.regions and not ranking.panic:
                 return Ready(ready=True, reason=f"{service.name} is served from {ranking.regions[0]}")
         return Ready(ready=False, reason="no service can be served from any region")
@@ -202,7 +202,7 @@ class Answers:
             capacity=load.capacity,
             requests=statistics.requests,
             attempts=statistics.attempts,
-            pressure=round(gateway.board.pressure(service, service.residency), 3),
+            pressure=round(gateway.board.pressure(service, service_zones(gateway.topology, service)), 3),
         )
 
     def _peers(self, region: str) -> Mapping[str, PeerView]:

@@ -71,6 +71,16 @@ def full(service: str, region: str) -> Problem:
     )
 
 
+def behind(service: str, region: str) -> Problem:
+    """503: the region's state lacks what the client has seen."""
+    return Problem(
+        503,
+        "region-behind",
+        "The region has not caught up yet",
+        f"{service} in {region} lacks writes that this client's session has seen. Try again.",
+    )
+
+
 def breaker_open(service: str, region: str) -> Problem:
     """503: requests there kept failing, so none is sent for a while."""
     return Problem(

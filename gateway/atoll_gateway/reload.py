@@ -5,14 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from atoll.topology import Topology, TopologyError, load, parse, read
+from atoll.topology import SuccessionError, Topology, TopologyError, check_succession, load, parse, read
 from atoll.topology.wiring import write_private
 
 log = logging.getLogger("atoll.gateway.topology")
-
-
-class SuccessionError(Exception):
-    """A sound topology that can't follow the one in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ class TopologyFile:
         text = read(self._path)
         candidate = parse(text, self._path, regions=self._limit)
         if before is not None:
-            _check_succession(before, candidate)
+            check_succession(before, candidate)
         try:
             write_private(self._kept, text.encode())
         except OSError as error:  # serving is worth more than what a later restart may miss
@@ -103,21 +99,6 @@ class TopologyFile:
         self._refused += 1
         self._error = str(error)
         log.warning("topology refused", extra={"file": str(self._path), "reason": str(error)})
-
-
-def _check_succession(current: Topology, candidate: Topology) -> None:
-    if candidate.name != current.name:
-        raise SuccessionError(f"the file is now named {candidate.name!r}, this run is {current.name!r}")
-    if candidate.revision < current.revision:
-        raise SuccessionError(
-            f"revision {candidate.revision} is older than {current.revision}, which is in force; count it up"
-        )
-    if candidate.regions.keys() != current.regions.keys():
-        changed = ", ".join(sorted(candidate.regions.keys() ^ current.regions.keys()))
-        raise SuccessionError(
-            f"regions were added or removed ({changed}); a running gateway has no address for them: "
-            "`atoll down`, then `atoll up`"
-        )
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -5,36 +5,33 @@ is kept by `AtollMiddleware` while a replica works on it, and every `call` made 
 """
 
 import itertools
-import json as jsonlib
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import httpx
 
-from atoll.clock import Clock, SystemClock
+from atoll.clock import Clock
 from atoll.resilience.deadline import Deadline
 
 GATEWAYS_VARIABLE = "ATOLL_GATEWAYS"
 """Public addresses of the region's gateways, separated by commas; the cell sets it for its Ray cluster."""
 
-CARRIED = (b"atoll-context", b"atoll-criticality", b"atoll-session", b"traceparent", b"tracestate")
+SESSION = b"atoll-session"
+CARRIED = (b"atoll-context", b"atoll-criticality", SESSION, b"traceparent", b"tracestate")
 """Headers of a request that calls made for it take along. ``Atoll-Context`` is the gateway's own note, signed by it:
 zones and place of the first request, and whose budget pays for attempts."""
 
 NO_RETRY = b"atoll-no-retry"
 """On an answer: what failed was retried further down already, so no gateway above does it again."""
 
+ASK_ELSEWHERE = b'{"type": "urn:atoll:problem:ask-elsewhere"'
+"""How an answer begins by which a replica says: nothing was executed, and another region may do better."""
+
 MARGIN_S = 0.005
 """What is kept of the deadline for telling of its end; with less than this left no call is begun."""
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class CallFailed(Exception):
@@ -69,14 +66,29 @@ class RequestContext:
     """Until when the client waits; None if nobody said."""
     carried: tuple[tuple[bytes, bytes], ...]
     caller: "Caller"
+    session: "SessionCarrier | None" = None
+    """The client's session, where the process has access to the state; else the header goes on as it came."""
 
 
-_current: ContextVar[RequestContext | None] = ContextVar("atoll_request", default=None)
+class SessionCarrier(Protocol):
+    """The session of the client on whose behalf calls are made."""
+
+    async def token(self) -> str | None:
+        """As it is now; None while it is empty."""
+        ...
+
+    def came(self, token: str) -> None:
+        """What a call's answer brought."""
+        ...
+
+
+CURRENT: ContextVar[RequestContext | None] = ContextVar("atoll_request", default=None)
+"""Set by the middleware."""
 
 
 def current() -> RequestContext | None:
     """The request that is being served, inside `AtollMiddleware`; None elsewhere."""
-    return _current.get()
+    return CURRENT.get()
 
 
 async def call(
@@ -101,7 +113,7 @@ async def call(
     passed. Left uncaught it becomes a 503 that no gateway retries, since the call already was. Raises `NoRequest`
     outside a request.
     """
-    context = _current.get()
+    context = CURRENT.get()
     if context is None:
         raise NoRequest(
             "atoll.sdk.call works while a request is served by an application with AtollMiddleware: "
@@ -157,12 +169,14 @@ class Caller:
         if timeout_s is not None and timeout_s < MARGIN_S:
             raise CallFailed(f"no time is left to call {service}: the request's deadline has passed")
         headers = _headers(context, wanted, timeout_s)
+        if context.session is not None and (token := await context.session.token()) is not None:
+            headers = [*(field for field in headers if field[0] != SESSION), (SESSION, token.encode())]
         first = next(self._turns)
         refused: httpx.ConnectError | None = None
         for turn in range(len(self._gateways)):
             gateway = self._gateways[(first + turn) % len(self._gateways)]
             try:
-                return await self._http.request(
+                answer = await self._http.request(
                     wanted.method,
                     f"{gateway}/-/call/{service}{wanted.path}",
                     params=wanted.params,
@@ -173,48 +187,17 @@ class Caller:
                 )
             except httpx.ConnectError as error:
                 refused = error  # nothing was sent, so another gateway may be asked
+                continue
             except httpx.TimeoutException as error:
                 raise CallFailed(f"{service} did not answer within {timeout_s:g} s") from error
             except httpx.TransportError as error:
                 raise CallFailed(f"the answer of {service} was lost: {error}") from error
+            _take_session(context, answer)
+            return answer
         raise CallFailed(f"no gateway of this region takes calls to {service}: {refused}") from refused
 
     async def close(self) -> None:
         await self._http.aclose()
-
-
-class AtollMiddleware:
-    """ASGI middleware of a service: keeps what a request brought along for the calls that are made for it.
-
-    >>> app.add_middleware(AtollMiddleware)
-    """
-
-    def __init__(self, app: Application, caller: Caller | None = None) -> None:
-        self._app = app
-        self._caller = caller
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"}:
-            await self._app(scope, receive, send)
-            return
-        if self._caller is None:  # in the replica's own loop, not where the application was built
-            self._caller = Caller(gateways(), SystemClock())
-        token = _current.set(_context(scope["headers"], self._caller))
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, sending)
-        except CallFailed as error:
-            if started or scope["type"] != "http":
-                raise
-            await _tell(send, error)
-        finally:
-            _current.reset(token)
 
 
 def gateways(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -222,28 +205,9 @@ def gateways(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     return tuple(filter(None, environment.get(GATEWAYS_VARIABLE, "").split(",")))
 
 
-def _context(headers: Sequence[tuple[bytes, bytes]], caller: Caller) -> RequestContext:
-    fields = dict(headers)
-    request_id = fields.get(b"x-request-id")
-    seconds = _seconds_left(fields)
-    return RequestContext(
-        request_id=None if request_id is None else request_id.decode("latin-1"),
-        deadline=None if seconds is None else Deadline(caller.clock, seconds),
-        carried=tuple((name, fields[name]) for name in CARRIED if name in fields),
-        caller=caller,
-    )
-
-
-def _seconds_left(fields: Mapping[bytes, bytes]) -> float | None:
-    """What the gateway says is left: to Serve in seconds, to origins in milliseconds."""
-    try:
-        if (seconds := fields.get(b"x-request-timeout-seconds")) is not None:
-            return max(0.0, float(seconds))
-        if (milliseconds := fields.get(b"atoll-deadline-ms")) is not None:
-            return max(0.0, int(milliseconds) / 1000)
-    except ValueError:
-        return None
-    return None
+def _take_session(context: RequestContext, answer: httpx.Response) -> None:
+    if context.session is not None and (token := answer.headers.get(SESSION.decode())) is not None:
+        context.session.came(token)
 
 
 def _shortest(*times: float | None) -> float | None:
@@ -260,20 +224,3 @@ def _headers(context: RequestContext, wanted: Call, timeout_s: float | None) -> 
         headers.append((b"idempotency-key", f'"{wanted.idempotency_key}"'.encode()))
     headers += [(name.lower().encode(), value.encode()) for name, value in (wanted.headers or {}).items()]
     return headers
-
-
-async def _tell(send: Send, error: CallFailed) -> None:
-    problem = {
-        "type": "urn:atoll:problem:call-failed",
-        "title": "A service that this one needs gave no answer",
-        "status": 503,
-        "detail": str(error),
-    }
-    body = jsonlib.dumps(problem).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-        (NO_RETRY, b"1"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

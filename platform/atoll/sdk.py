@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from atoll.calls import AtollMiddleware, CallFailed, NoRequest, RequestContext, call, current
+from atoll.calls import CallFailed, NoRequest, RequestContext, call, current
 from atoll.geo.place import Coordinates, great_circle_km
+from atoll.middleware import AtollMiddleware
 
 __all__ = [
     "AtollMiddleware",

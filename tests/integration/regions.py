@@ -168,6 +168,7 @@ class Load:
 
     entry: str
     rate: float
+    """Requests a second; may be changed while it runs."""
     requests: tuple[tuple[str, str], ...]
     """Pairs of place and path, in turn."""
     criticalities: tuple[str, ...] = ("default",)
@@ -181,15 +182,15 @@ class Load:
             httpx.AsyncClient(trust_env=False, timeout=20.0, limits=limits) as http,
             asyncio.TaskGroup() as group,
         ):
-            started = time.monotonic()
+            due = time.monotonic()
             number = 0
             while not self._stop.is_set():
-                due = started + number / self.rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 place, path = self.requests[number % len(self.requests)]
                 criticality = self.criticalities[number % len(self.criticalities)]
                 group.create_task(self._ask(http, due, place, path, criticality))
                 number += 1
+                due += 1 / self.rate
 
     def stop(self) -> None:
         self._stop.set()

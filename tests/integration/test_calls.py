@@ -10,8 +10,9 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from tests.integration.gateways import IRELAND, TOPOLOGY, VIRGINIA, World, client, free_port, world
 
-from atoll.calls import AtollMiddleware, Caller
+from atoll.calls import Caller
 from atoll.clock import SystemClock
+from atoll.middleware import AtollMiddleware
 from atoll.sdk import CallFailed, call, current
 from atoll.topology.wiring import Address
 from atoll_gateway.http.server import HttpServer

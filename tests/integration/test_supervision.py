@@ -23,7 +23,9 @@ from atoll.cell.port_check import first_taken
 from atoll.cell.ports import plan_ports
 from atoll.cell.status import ProcessState
 from atoll.clock import SystemClock
-from atoll.topology import load
+from atoll.state.wiring import StateWiring, wire_namespaces, write_state_wiring
+from atoll.topology import load, parse
+from atoll.topology.wiring import Address, StoreAccess
 
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
 
@@ -280,6 +282,39 @@ async def test_a_bad_topology_starts_nothing(tmp_path: Path) -> None:
     assert refusal.value.status == 2
     assert str(topology) in str(refusal.value)
     assert not paths.root.exists()
+
+
+async def test_data_of_an_earlier_run_keeps_its_namespaces_at_their_level(tmp_path: Path) -> None:
+    paths = RunPaths.below(tmp_path)
+    paths.prepare(("us-east",))
+    kept = paths.region("us-east").state_wiring
+    secret, nowhere = paths.secrets / "none", StoreAccess("redis://127.0.0.1:1")
+    before = parse(TOPOLOGY.read_text() + '[namespaces.before]\nlevel = "strong"\n')
+    write_state_wiring(
+        kept,
+        StateWiring(
+            region="us-east",
+            zone="us",
+            cache=nowhere,
+            state=nowhere,
+            agent=Address("127.0.0.1", 1),
+            agent_token_file=secret,
+            session_key_file=secret,
+            namespaces=wire_namespaces(before),
+            revision=1,
+            digest="",
+        ),
+    )
+    written = kept.read_bytes()
+    topology = tmp_path / "moved.toml"
+    topology.write_text(TOPOLOGY.read_text() + '[namespaces.before]\nlevel = "session"\n')
+    with pytest.raises(StartFailed) as refusal:
+        await launch(paths, LaunchOptions(topology, 1, _free_base(), detach=True))
+    assert refusal.value.status == 2
+    for part in (str(topology), "namespaces.before would move from level 'strong'", f"remove {paths.root}"):
+        assert part in str(refusal.value)
+    assert kept.read_bytes() == written
+    assert not processes.find_marked(paths.home)
 
 
 async def _ray_is_coming_up(paths: RunPaths) -> None:

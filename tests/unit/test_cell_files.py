@@ -126,6 +126,18 @@ def test_gateways_reach_the_other_cells_through_links_alone(tmp_path: Path) -> N
             assert relay.rtt_ms == (0 if source == "entry" else topology.rtt_ms(source, peer.region))
 
 
+def test_agents_reach_each_other_through_links_alone(tmp_path: Path) -> None:
+    topology = load(TOPOLOGY)
+    plan = plan_ports(topology, 20000)
+    relays = {relay.listen_port: relay for relay in links_config(topology, plan, RunPaths(tmp_path)).relays}
+    for source in topology.regions:
+        for destination, address in plan.agents_of(source).items():
+            relay = relays[address.port]
+            assert (relay.source, relay.destination) == (source, destination)
+            assert relay.target_port == plan.regions[destination].agent.port
+            assert relay.rtt_ms == topology.rtt_ms(source, destination)
+
+
 def test_a_wiring_file_can_be_read_back_and_is_private(tmp_path: Path) -> None:
     topology = load(TOPOLOGY)
     wiring = gateway_wiring("eu-west", 1, TOPOLOGY, plan_ports(topology, 20000), RunPaths.below(tmp_path))

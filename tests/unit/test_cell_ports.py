@@ -1,6 +1,7 @@
 """Ports: where everything is, that nothing meets, and what is said of a port that is taken."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,34 @@ def test_two_runs_whose_bases_are_far_enough_apart_never_meet(base: int) -> None
 
 def test_every_source_has_a_link_to_every_gateway_elsewhere(local: Topology) -> None:
     plan = plan_ports(local, None)
-    assert {(link.source, link.destination) for link in plan.links} == {
+    gateways = [link for link in plan.links if link.gateway is not None]
+    assert {(link.source, link.destination) for link in gateways} == {
         (source, destination)
         for source in ("entry", *local.regions)
         for destination in local.regions
         if source != destination
     }
+
+
+@pytest.mark.parametrize("name", ["local", "residency", "world"])
+def test_every_region_has_a_link_to_every_other_agent(name: str) -> None:
+    topology = load(TOPOLOGIES / f"{name}.toml")
+    plan = plan_ports(topology, None)
+    for region in topology.regions:
+        assert plan.agents_of(region).keys() == topology.regions.keys() - {region}
+    assert plan.agents_of("entry") == {}
+    assert {link.target for link in plan.links} >= {"agent", "gateway-1"}
+    purposes = [listener.purpose for listener in plan.listeners(topology)]
+    assert all(f"{region}'s agent" in purposes for region in topology.regions)
+
+
+def test_links_that_don_t_fit_one_block_are_refused_with_a_way_out() -> None:
+    world = load(TOPOLOGIES / "world.toml")
+    crowded = replace(
+        world, regions={name: replace(region, gateways=8) for name, region in world.regions.items()}
+    )
+    with pytest.raises(PortsError, match=r"80 gateways in 10 regions don't fit .*--regions N"):
+        plan_ports(crowded, None)
 
 
 @pytest.mark.parametrize("base", [-5, 80, 1023])

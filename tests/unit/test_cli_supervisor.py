@@ -235,6 +235,7 @@ def test_progress_is_shown(supervisor: Supervisor, capsys: pytest.CaptureFixture
         ("no-such-link", Exit.USAGE),
         ("deploy-failed", Exit.FAILED),
         ("not-drained", Exit.FAILED),
+        ("region-unavailable", Exit.FAILED),
     ],
 )
 def test_a_refusal_is_told_in_the_supervisors_words(

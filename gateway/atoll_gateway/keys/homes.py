@@ -6,6 +6,7 @@ and its answer are stored nowhere else.
 """
 
 from atoll.geo.place import Coordinates
+from atoll.routing.residency import service_zones
 from atoll.topology import Topology
 from atoll_gateway.board import Board
 from atoll_gateway.keys.contract import Keys, KeysUnavailable
@@ -66,5 +67,5 @@ class KeyHomes:
         return (
             known is not None
             and self._region is not None
-            and self._topology.regions[self._region].zone in known.residency
+            and self._topology.regions[self._region].zone in service_zones(self._topology, known)
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from atoll.resilience.lane import FULL_HOSTS
 from atoll_gateway import problems
 from atoll_gateway.answer import take_answer
 from atoll_gateway.message import Failed, Request, Response
@@ -23,9 +24,9 @@ FAILURES = frozenset({502, 503, 504})
 class Local:
     """Sends a request to a replica of the own region.
 
-    A replica that refuses is ejected and another one is tried: nothing was sent. One that dies with the request fails
-    the attempt; the next one leaves the region, which may be dying with it. One that turns out to be another service's
-    is treated as one that refuses.
+    A replica that refuses is ejected and another one is tried: nothing was sent. One that is full stays, and another is
+    tried. One that dies with the request fails the attempt; the next one leaves the region, which may be dying with it.
+    One that turns out to be another service's is treated as one that refuses.
     """
 
     def __init__(self, replicas: Replicas, head: RequestHead) -> None:
@@ -36,6 +37,7 @@ class Local:
         service = request.service.name
         group = self._replicas.of(service)
         tried: frozenset[Replica] = frozenset()
+        full = 0
         while (replica := group.pick(tried)) is not None:
             began = group.begin(replica)
             try:
@@ -66,14 +68,22 @@ class Local:
                         break
                 case ServeRefusal.FULL:
                     group.alive(replica)
-                    raise Failed(problems.full(service, region), sent=False, refused=True, retry_after_s=1)
+                    full += 1
+                    if full >= min(FULL_HOSTS, group.live) or not request.body.replayable:
+                        break
+                    tried |= {replica}
+                    request.attempts_made -= 1  # it took nothing: another one is asked in its stead
+                case ServeRefusal.BEHIND:
+                    group.succeeded(replica, began)
+                    raise Failed(problems.behind(service, region), sent=False, refused=True, retry_after_s=1)
                 case None:
                     if response.status == 404:
                         group.succeeded(replica, began)
                     else:
                         group.failed(replica, answered=True)
                     return response
-        raise Failed(problems.no_replica(service, region), sent=False, refused=True, retry_after_s=1)
+        problem = problems.full if full else problems.no_replica
+        raise Failed(problem(service, region), sent=False, refused=True, retry_after_s=1)
 
     async def _send(self, request: Request, region: str, replica: Replica) -> Response:
         streams = False

@@ -1,6 +1,6 @@
-"""``python -m atoll.agent --config FILE``: reports on its cell until SIGTERM.
+"""``python -m atoll.agent --config FILE``: reports on its cell, and keeps its state in step with others, until SIGTERM.
 
-Exit status: 0 ended by a signal, 2 an unusable configuration or secret, 3 the socket can't be opened.
+Exit status: 0 ended by a signal, 2 an unusable configuration or secret, 3 the socket or the port can't be opened.
 """
 
 import argparse
@@ -10,25 +10,33 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from random import Random
 
 from atoll.agent.config import AgentConfig, read_agent_config
 from atoll.agent.observe import Observer
 from atoll.agent.report import CELL_REPORT
+from atoll.agent.state import StateAgent
+from atoll.channel import serve_channels
 from atoll.clock import SystemClock
 from atoll.rpc import Document, RpcError, SocketPathError, serve
-from atoll.secrets import SecretError
+from atoll.secrets import SecretError, read_secret
+from atoll.state.marker import MarkerError
 from atoll.telemetry.logs import configure
+from atoll.topology import TopologyError, load
 from atoll.topology.wiring import WiringError
 
 INTERVAL_S = 1.0
 
 
 async def run(config: AgentConfig) -> None:
-    """Looks every second, and answers ``report`` with what it saw last."""
+    """Looks every second, and answers ``report`` with what it saw last; replicates meanwhile."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    secret = read_secret(config.agent_token_file).encode()
+    topology = load(config.topology_file, regions=config.regions)
+    state = StateAgent(config, secret, topology, SystemClock(), Random())
     observer = Observer(config, SystemClock())
     latest = await observer.observe()
 
@@ -39,13 +47,20 @@ async def run(config: AgentConfig) -> None:
         return document
 
     try:
-        async with await serve(config.socket, handle):
+        async with (
+            await serve_channels(config.listen, secret, config.region, state.purposes),
+            await serve(config.socket, handle),
+            asyncio.TaskGroup() as group,
+        ):
+            replicating = group.create_task(state.run())
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(INTERVAL_S):
                         await stop.wait()
                 latest = await observer.observe()
+            replicating.cancel()
     finally:
+        await state.close()
         await observer.close()
 
 
@@ -58,7 +73,7 @@ def main() -> int:
         configure(sys.stderr, logging.INFO, static={"process": f"{config.region}/agent"})
         logging.getLogger("httpx").setLevel(logging.WARNING)
         asyncio.run(run(config))
-    except (WiringError, SecretError) as error:
+    except (WiringError, SecretError, TopologyError, MarkerError) as error:
         print(error, file=sys.stderr)
         return 2
     except (SocketPathError, OSError) as error:

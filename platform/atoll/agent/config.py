@@ -11,7 +11,7 @@ from atoll.topology.wiring import Address, StoreAccess, WiringError, write_priva
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """Where the agent finds its cell."""
+    """Where the agent finds its cell, its peers and what it shares with them."""
 
     region: str
     socket: Path
@@ -22,6 +22,19 @@ class AgentConfig:
     ray_token_file: Path
     cache: StoreAccess
     state: StoreAccess
+    state_marker: Path
+    """Which store is the region's (`atoll.state.marker`)."""
+    listen: Address
+    """For other agents and for the region's replicas."""
+    peers: Mapping[str, Address]
+    """Other region -> where this side of the link to its agent begins."""
+    agent_token_file: Path
+    """What all agents, and those who may call them, show each other."""
+    session_key_file: Path
+    """What session tokens are signed with."""
+    topology_file: Path
+    regions: int | None = None
+    """Only the topology's first so many regions are run; None means all."""
 
 
 _CONFIG: TypeAdapter[AgentConfig] = TypeAdapter(AgentConfig)

@@ -24,7 +24,7 @@ class Supervisor:
         self._stop = stop
         self._ended = ended
         self._faults = Faults(run)
-        self._rollouts = Rollouts(run)
+        self._rollouts = Rollouts(run, self._faults)
         self._changing = asyncio.Lock()
         self._stoppers = 0
         self._all_answered = asyncio.Event()
@@ -70,8 +70,6 @@ class Supervisor:
         return _done()
 
     async def _deploy(self, request: DeployRequest, progress: Progress) -> Document:
-        for region in self._run.wardens:
-            self._check_up(region)
         async with self._changing, forward(self._run.board, progress):
             changed = await (self._rollouts.take_back() if request.rollback else self._rollouts.deploy())
         return _done(", ".join(changed))

@@ -16,6 +16,7 @@ from atoll.cell.ray_unit import NAMES, WHOLE, RayUnit
 from atoll.cell.requests import Fault
 from atoll.cell.serve_set import ServeSet
 from atoll.cell.specs import agent_spec, gateway_spec, ray_settings, store_spec
+from atoll.cell.state_files import take_up
 from atoll.cell.valkey import StoreKind
 from atoll.cell.wiring import WardenConfig
 from atoll.clock import Clock
@@ -25,7 +26,7 @@ from atoll.serve.code import CodeNotFound
 from atoll.serve.deploy import Deployed, DeployProgress, NothingToRollBack
 from atoll.serve.store import SetStoreError
 from atoll.stores import StoreRefused, connect_url, ping
-from atoll.topology import Topology, TopologyError, load
+from atoll.topology import SuccessionError, Topology, TopologyError, load
 
 SERVE_END_S = 25.0
 """How long Serve may take to drain its replicas and end before Ray is ended under it."""
@@ -55,7 +56,9 @@ class Cell:
     """Everything of one region. Call `run` once."""
 
     def __init__(self, config: WardenConfig, topology: Topology, clock: Clock, random: Random) -> None:
-        """Writes the files that the processes are started with. Raises `SecretError`, `NoEmbeddedValkey`."""
+        """Writes the files that the processes are started with. Raises `SecretError`, `NoEmbeddedValkey`,
+        `SuccessionError`, `OSError`.
+        """
         self._config = config
         self._topology = topology
         self._clock = clock
@@ -67,6 +70,7 @@ class Cell:
         self._failure = ""
         self.board = Board(clock, config.region)
         self.serve = ServeSet(config.region, config.ports, self.paths, clock)
+        take_up(config, topology)
         region = topology.regions[config.region]
         embedded = [
             kind
@@ -138,6 +142,12 @@ class Cell:
             raise DeployFailed(str(error)) from error
         if rollback:
             return await self._change(lambda: self.serve.rollback(self._heard))
+        try:
+            take_up(self._config, topology)
+        except SuccessionError as error:
+            raise DeployFailed(f"{self._config.topology_file}: {error}") from error
+        except OSError as error:
+            raise DeployFailed(f"{self.paths.state_wiring} can't be written: {error.strerror}") from error
         return await self._change(lambda: self.serve.deploy(topology, self._heard))
 
     def fault(self, kind: Fault, name: str) -> None:

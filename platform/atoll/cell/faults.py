@@ -4,12 +4,16 @@ from atoll.cell.links.control import LinksClient
 from atoll.cell.links.network import Selection
 from atoll.cell.managed import ManagedProcess
 from atoll.cell.requests import Fault, FaultRequest
-from atoll.cell.run import Run
+from atoll.cell.run import LOST, Run
 from atoll.cell.status import FaultStatus
 from atoll.cell.wiring import ENTRY
 from atoll.rpc import RpcError
 
 WARDEN = "warden"
+LINKS = "links"
+LINKS_UNAVAILABLE = "links-unavailable"
+"""Kind of `RpcError`: the process that the links are in is not there to answer."""
+
 LINK_FAULTS = frozenset({Fault.CUT, Fault.SLOW, Fault.THROTTLE})
 
 
@@ -28,12 +32,16 @@ class Faults:
 
     def on_region(self, region: str) -> Fault | None:
         """``kill`` or ``freeze``, if the whole region is so."""
-        kinds = [
-            request.kind
-            for request in self._in_force
-            if request.target == region and request.kind not in LINK_FAULTS
-        ]
-        return kinds[-1] if kinds else None
+        return self._holding(region)
+
+    def refuse_held(self, region: str) -> None:
+        """Raises `RpcError` (``not-possible``) if a fault holds the region or its warden: nobody would answer."""
+        for target in (region, f"{region}/{WARDEN}"):
+            if (fault := self._holding(target)) is not None:
+                raise RpcError(
+                    "not-possible",
+                    f"{target} is under a {fault.value}, so nothing was changed; `atoll fault heal {region}` first",
+                )
 
     async def apply(self, request: FaultRequest) -> None:
         """Does what is asked for; returns when it is in force."""
@@ -56,7 +64,7 @@ class Faults:
 
     async def _hit(self, kind: Fault, target: str) -> None:
         region, _, process = target.partition("/")
-        if target in (ENTRY, "links"):
+        if target in (ENTRY, LINKS):
             _hit_process(self._run.entry if target == ENTRY else self._run.links, kind)
             return
         self._check_region(region)
@@ -77,9 +85,9 @@ class Faults:
     async def _heal(self, request: FaultRequest) -> None:
         match request:
             case FaultRequest(target=None):
-                await self._heal_links(None, None, one_way=False)
-                for name in (*self._run.wardens, ENTRY, "links"):
+                for name in (LINKS, *self._run.wardens, ENTRY):
                     await self._heal_processes(name)
+                await self._heal_links(None, None, one_way=False)
                 self._in_force = []
             case FaultRequest(target=str(a), other=str(b), one_way=one_way):
                 await self._heal_links(a, b, one_way=one_way)
@@ -92,13 +100,13 @@ class Faults:
             case FaultRequest(target=str(target)):
                 await self._heal_processes(target)
                 region, _, process = target.partition("/")
-                if not process and region != "links":
+                if not process and region != LINKS:
                     await self._heal_links(region, None, one_way=False)
                 self._in_force = [other for other in self._in_force if not _is_healed(target, other)]
 
     async def _heal_processes(self, target: str) -> None:
         region, _, process = target.partition("/")
-        if target in (ENTRY, "links"):
+        if target in (ENTRY, LINKS):
             (self._run.entry if target == ENTRY else self._run.links).heal()
             return
         self._check_region(region)
@@ -114,18 +122,41 @@ class Faults:
         rate = request.rate_bytes_per_s if request.kind is Fault.THROTTLE else None
         if request.kind is not Fault.CUT and latency_ms is None and rate is None:
             raise RpcError("bad-request", "slow needs latency_ms, throttle needs rate_bytes_per_s")
-        await self._links.set(
-            Selection(request.target, request.other, not request.one_way),
-            latency_ms=latency_ms,
-            rate_bytes_per_s=rate,
-            cut=True if request.kind is Fault.CUT else None,
-        )
+        try:
+            await self._links.set(
+                Selection(request.target, request.other, not request.one_way),
+                latency_ms=latency_ms,
+                rate_bytes_per_s=rate,
+                cut=True if request.kind is Fault.CUT else None,
+            )
+        except RpcError as error:
+            if error.kind not in LOST:
+                raise
+            raise RpcError(
+                LINKS_UNAVAILABLE,
+                "the links' process is down, so no link was changed; `atoll fault heal links` if a fault holds it, "
+                "else try again once `atoll status` says that it runs",
+            ) from error
 
     async def _heal_links(self, a: str | None, b: str | None, *, one_way: bool) -> None:
-        await self._links.heal(Selection(a, b, not one_way))
+        try:
+            await self._links.heal(Selection(a, b, not one_way))
+        except RpcError as error:
+            if error.kind not in LOST:  # links that are only coming up have no faults
+                raise
 
     async def _ask_warden(self, region: str, request: FaultRequest) -> None:
+        self.refuse_held(region)
         await self._run.ask(region, "fault", request.model_dump(mode="json"), lambda _: None)
+
+    def _holding(self, target: str) -> Fault | None:
+        """The fault that holds a region, a process of it, the entry or the links."""
+        kinds = [
+            request.kind
+            for request in self._in_force
+            if request.target == target and request.kind not in LINK_FAULTS
+        ]
+        return kinds[-1] if kinds else None
 
     def _check_region(self, name: str) -> None:
         if name not in self._run.wardens:

@@ -52,6 +52,16 @@ class RegionPaths:
         return self.root / "state"
 
     @property
+    def state_marker(self) -> Path:
+        """Which store is the region's (`atoll.state.marker`): beside the store's folder, not in it."""
+        return self.root / "state-marker.json"
+
+    @property
+    def state_wiring(self) -> Path:
+        """How replicas find the region's state."""
+        return self.root / "state.json"
+
+    @property
     def drain(self) -> Path:
         """While this file exists, the region is draining."""
         return self.root / "drain"
@@ -154,6 +164,16 @@ class RunPaths:
     @property
     def admin_token(self) -> Path:
         return self.secrets / "admin-token"
+
+    @property
+    def agent_token(self) -> Path:
+        """What agents show each other, and replicas to their region's agent."""
+        return self.secrets / "agent-token"
+
+    @property
+    def session_key(self) -> Path:
+        """What session tokens are signed with."""
+        return self.secrets / "session-key"
 
     @property
     def logs(self) -> Path:

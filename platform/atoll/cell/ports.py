@@ -7,6 +7,7 @@ block of 500 is the supervisor's, then one a region. All is below 32768, where L
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import permutations
 
 from atoll.cell.ray_head import PortRange, RayPorts
 from atoll.topology import Topology
@@ -28,6 +29,7 @@ GATEWAYS_BEFORE = 99
 
 # Within a region's block.
 STORES = 30
+AGENT = 32
 GATEWAYS = 40
 INGRESS_HTTP = (60, 139)
 INGRESS_GRPC = (140, 219)
@@ -62,17 +64,25 @@ class RegionPorts:
     gateways: tuple[GatewayPorts, ...]
     cache: Address
     state: Address
+    agent: Address
+    """Where the agents of the other regions find this one's, and the region's own replicas."""
     ray: RayPorts
 
 
 @dataclass(frozen=True, slots=True)
 class LinkPort:
-    """Where ``source`` (a region, or ``entry``) finds gateway ``number`` of ``destination`` (from 1)."""
+    """Where ``source`` (a region, or ``entry``) finds one process of ``destination``."""
 
     source: str
     destination: str
-    number: int
+    gateway: int | None
+    """The gateway of this number (from 1); None is the agent, which the entry has no link to."""
     address: Address
+
+    @property
+    def target(self) -> str:
+        """The process, as the destination's cell names it."""
+        return "agent" if self.gateway is None else f"gateway-{self.gateway}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,10 @@ class PortPlan:
     def links_of(self, source: str) -> tuple[LinkPort, ...]:
         return tuple(link for link in self.links if link.source == source)
 
+    def agents_of(self, source: str) -> dict[str, Address]:
+        """Region -> where ``source`` finds the agent there."""
+        return {link.destination: link.address for link in self.links_of(source) if link.gateway is None}
+
     def listeners(self, topology: Topology) -> tuple[Listener, ...]:
         """Every listener that the run will open at a port of the plan's choosing, ranges of Ray's workers excepted
         (Ray takes another one of the range where one is taken). Embedded stores only where they are used.
@@ -102,7 +116,7 @@ class PortPlan:
             Listener(self.entry_admin, "the entry's admin listener"),
         ]
         found += [
-            Listener(link.address, f"the link {link.source} -> {link.destination}/gateway-{link.number}")
+            Listener(link.address, f"the link {link.source} -> {link.destination}/{link.target}")
             for link in self.links
         ]
         for name, ports in self.regions.items():
@@ -115,6 +129,7 @@ class PortPlan:
                 found.append(Listener(ports.cache, f"{name}'s cache store"))
             if stores.state is None:
                 found.append(Listener(ports.state, f"{name}'s state store"))
+            found.append(Listener(ports.agent, f"{name}'s agent"))
             found += _ray_listeners(name, ports.ray)
         return tuple(found)
 
@@ -133,9 +148,11 @@ def plan_ports(topology: Topology, base: int | None) -> PortPlan:
             f"any program may be given a port; set ATOLL_PORT_BASE to {most} at most"
             + ("" if most >= 1024 else ", with fewer regions (--regions N)")
         )
-    gateways = sum(region.gateways for region in topology.regions.values())
-    if gateways >= GATEWAYS_BEFORE or gateways * len(topology.regions) > BLOCK - LINKS:
-        raise PortsError(f"{gateways} gateways in {len(topology.regions)} regions don't fit one port block")
+    gateways, regions = sum(region.gateways for region in topology.regions.values()), len(topology.regions)
+    if gateways >= GATEWAYS_BEFORE or gateways * regions + regions * (regions - 1) > BLOCK - LINKS:
+        raise PortsError(
+            f"{gateways} gateways in {regions} regions don't fit one port block; use fewer (--regions N)"
+        )
     public = _public_ports(topology, entry)
     return PortPlan(
         entry_public=_local(entry),
@@ -164,14 +181,18 @@ def _public_ports(topology: Topology, entry: int) -> dict[str, list[int]]:
 
 
 def _links(topology: Topology, first: int) -> tuple[LinkPort, ...]:
-    pairs = [
+    gateways = [
         (source, name, number)
         for source in ("entry", *topology.regions)
         for name, region in topology.regions.items()
         for number in range(1, region.gateways + 1)
         if name != source
     ]
-    return tuple(LinkPort(*pair, _local(first + index)) for index, pair in enumerate(pairs))
+    agents = [(source, name, None) for source, name in permutations(topology.regions, 2)]
+    return tuple(
+        LinkPort(source, name, number, _local(first + index))
+        for index, (source, name, number) in enumerate((*gateways, *agents))
+    )
 
 
 def _region(block: int, public: list[int]) -> RegionPorts:
@@ -184,6 +205,7 @@ def _region(block: int, public: list[int]) -> RegionPorts:
         ),
         cache=_local(block + STORES),
         state=_local(block + STORES + 1),
+        agent=_local(block + AGENT),
         ray=RayPorts(
             gcs=block,
             dashboard=block + 1,

@@ -17,9 +17,10 @@ from atoll.cell.processes import REGION_VARIABLE, RUN_VARIABLE, ProcessId
 from atoll.cell.reap import reap_run
 from atoll.cell.secrets import ensure_secret
 from atoll.cell.space_check import check_space
+from atoll.cell.state_files import kept_namespaces
 from atoll.cell.wiring import WardenConfig, entry_wiring, gateway_wiring, links_config, write_warden_config
 from atoll.clock import Clock
-from atoll.topology import Topology, load, read
+from atoll.topology import Problem, SuccessionError, Topology, TopologyError, check_namespaces, load, read
 from atoll.topology.wiring import write_gateway_wiring, write_private
 
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
@@ -64,6 +65,7 @@ async def prepare(
     """
     processes.require_linux()
     topology, ports = check(wish)
+    _check_namespaces(wish.topology_file, paths, topology)
     regions = tuple(topology.regions)
     await reap_run(paths)
     check_free(ports, topology)
@@ -71,7 +73,7 @@ async def prepare(
     _forget(paths, topology)
     paths.prepare(regions)
     write_private(paths.topology, read(wish.topology_file).encode())
-    for secret in (paths.peer_token, paths.admin_token):
+    for secret in (paths.peer_token, paths.admin_token, paths.agent_token, paths.session_key):
         ensure_secret(secret)
     for name in regions:
         region = paths.region(name)
@@ -97,6 +99,16 @@ async def prepare(
     return Plan(topology, wish.topology_file, ports, facts, kept, wardens)
 
 
+def _check_namespaces(file: Path, paths: RunPaths, topology: Topology) -> None:
+    """The stores have their data from earlier runs. Raises `TopologyError`."""
+    for name in topology.regions:
+        try:
+            check_namespaces(kept_namespaces(paths.region(name)), topology.namespaces)
+        except SuccessionError as error:
+            remedy = f"{error}; to begin without any of the data, remove {paths.root}"
+            raise TopologyError(file, [Problem("(file)", "", remedy)]) from error
+
+
 def _forget(paths: RunPaths, topology: Topology) -> None:
     """What gateways of an earlier run kept says nothing about this one."""
     shutil.rmtree(paths.entry_state, ignore_errors=True)
@@ -115,6 +127,7 @@ def _warden(
         topology_file=wish.topology_file,
         regions=wish.regions,
         ports=ports.regions[region],
+        agents=ports.agents_of(region),
         ray_folder=facts.ray_folders[region],
         supervisor=facts.supervisor,
         environment={**environment, REGION_VARIABLE: region},

@@ -14,7 +14,7 @@
 | warden | ``fault`` | `FaultRequest` with the process alone as target | `Done` |
 
 Errors: ``no-such-region``, ``no-such-process``, ``no-such-link``, ``bad-request``, ``deploy-failed``, ``not-drained``,
-``not-possible``.
+``not-possible``, ``region-unavailable``, ``links-unavailable``.
 """
 
 from enum import StrEnum

@@ -1,19 +1,32 @@
 """Deploys region by region, and takes the last rollout back: in the regions that it changed, and in no others.
 
 A region that a failed rollout never reached still runs what it ran; going back there would go one set too far.
+
+Nothing is changed before every region concerned is there: one at a time is safe only while the others serve. So a
+region that a fault holds down ends it at once, and one that is starting is waited for.
 """
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from atoll.cell.faults import Faults
+from atoll.cell.progress import Progress
 from atoll.cell.requests import DeployRequest, Done
-from atoll.cell.run import Run
+from atoll.cell.run import REGION_UNAVAILABLE, Run
 from atoll.rpc import RpcError
+from atoll.serve.deploy import DEPLOY_TIMEOUT_S
 from atoll.serve.rollout import Outcome, Rollout, Step, roll_out
 from atoll.topology.wiring import write_private
+
+START_S = DEPLOY_TIMEOUT_S
+"""How long regions that are starting are waited for: as long as a region's deployment."""
+
+STARTING = "regions are there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +43,16 @@ _RECORD = TypeAdapter(_Record)
 class Rollouts:
     """Changes to what the regions run; one at a time, which is the caller's to see to."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, faults: Faults) -> None:
         self._run = run
+        self._faults = faults
 
     async def deploy(self) -> tuple[str, ...]:
         """Has every region run what the topology says; the regions that it changed.
 
         The first region that does not become healthy ends it, and those behind it stay as they are. Raises `RpcError`.
         """
+        await self._all_there(self._run.wardens)
         rollout = Rollout(self._run.wardens)
         errors: dict[str, RpcError] = {}
 
@@ -68,6 +83,7 @@ class Rollouts:
         if not remaining:
             raise RpcError("not-possible", "no deployment of this run is left to take back")
         taken = tuple(remaining)
+        await self._all_there(taken)
         while remaining:
             try:
                 await self._ask(remaining[0], rollback=True)
@@ -76,6 +92,36 @@ class Rollouts:
             remaining.pop(0)
             _write(self._run.paths.rollout, tuple(remaining))
         return taken
+
+    async def _all_there(self, regions: Collection[str]) -> None:
+        """Returns when every region has started, or can't: a deployment may be what mends it. Raises `RpcError` for one
+        that a fault holds down, and for those that take longer than `START_S`.
+        """
+        for region in regions:
+            self._faults.refuse_held(region)
+        board = self._run.board
+        missing = set(regions)
+
+        async def one(region: str) -> None:
+            def heard(event: Progress) -> None:
+                board.note(STARTING, f"{region} is starting: {event.step} {event.detail}".rstrip())
+
+            await self._run.await_region(region, heard)
+            missing.remove(region)
+
+        with board.step(STARTING):
+            try:
+                async with asyncio.timeout(START_S), asyncio.TaskGroup() as tasks:
+                    for region in regions:
+                        tasks.create_task(one(region))
+            except TimeoutError as error:
+                raise RpcError(
+                    REGION_UNAVAILABLE,
+                    f"still not started after {START_S:.0f} s: {', '.join(sorted(missing))}; nothing was changed. See "
+                    f"`atoll status`, and deploy when they are ready",
+                ) from error
+        for region in regions:  # a fault may have come meanwhile
+            self._faults.refuse_held(region)
 
     async def _ask(self, region: str, *, rollback: bool) -> bool:
         request = DeployRequest(rollback=rollback).model_dump()

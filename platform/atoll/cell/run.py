@@ -21,6 +21,7 @@ from atoll.cell.progress import Report
 from atoll.cell.reap import Reaper, outputs
 from atoll.cell.requests import Done, Fault, FaultRequest
 from atoll.cell.specs import GATEWAY_STOP_S, gateway_ready
+from atoll.cell.status import ProcessState
 from atoll.cell.wiring import ENTRY, write_warden_config
 from atoll.clock import Clock
 from atoll.rpc import Client, Document, RpcError
@@ -33,7 +34,10 @@ WARDEN_STOP_S = 60.0
 MEETING = "gateways meet"
 
 LOST = frozenset({"unavailable", "disconnected"})
-"""Kinds of `RpcError` that say that the other process went away."""
+"""Kinds of `RpcError` that say that the other process is not there, or went away."""
+
+REGION_UNAVAILABLE = "region-unavailable"
+"""Kind of `RpcError` that says so of a region's warden. Whoever asks the supervisor takes those for its own absence."""
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +82,8 @@ class Run:
                 for process in (self.links, self.entry, *self.wardens.values()):
                     tasks.create_task(process.run(), name=process.name)
                 self._readiness = {
-                    region: tasks.create_task(self._await_region(region)) for region in self.wardens
+                    region: tasks.create_task(self.await_region(region, self.board.post))
+                    for region in self.wardens
                 }
                 for process in (self.links, self.entry):
                     self._readiness[process.name] = tasks.create_task(self._await_process(process))
@@ -106,8 +111,23 @@ class Run:
             )
 
     async def ask(self, region: str, method: str, params: Document, report: Report) -> Document:
-        """Calls a region's warden. Raises `RpcError`."""
-        return await last(Client(self.paths.region(region).warden_socket).stream(method, params), report)
+        """Calls a region's warden. Raises `RpcError`; `REGION_UNAVAILABLE` if the warden is not there to answer."""
+        try:
+            return await last(Client(self.paths.region(region).warden_socket).stream(method, params), report)
+        except RpcError as error:
+            if error.kind not in LOST:
+                raise
+            raise RpcError(REGION_UNAVAILABLE, self._why_silent(region)) from error
+
+    def _why_silent(self, region: str) -> str:
+        warden = self.wardens[region]
+        if warden.state is ProcessState.KILLED:
+            return f"{region} is down by a fault; `atoll fault heal {region}` starts it"
+        ended = f"; its warden {warden.last_end}" if warden.last_end else ""
+        return (
+            f"{region} does not answer{ended}. It is started again by itself: wait until `atoll status` says that "
+            f"it is ready, or see {warden.log}"
+        )
 
     async def kill(self, region: str) -> None:
         """A fault: SIGKILL to every process of a region; it stays down until healed."""
@@ -129,7 +149,7 @@ class Run:
                 region, "fault", FaultRequest(kind=Fault.HEAL).model_dump(mode="json"), lambda _: None
             )
         except RpcError as error:
-            if error.kind not in LOST:  # a region that is only coming up has no faults on its processes
+            if error.kind != REGION_UNAVAILABLE:  # one that is only coming up has no faults on its processes
                 raise
 
     async def kill_warden(self, region: str) -> None:
@@ -166,16 +186,16 @@ class Run:
             await warden.stop()
             await self._reapers[region].reap(grace_s=1.0)
 
-    async def _await_region(self, region: str) -> str:
+    async def await_region(self, region: str, report: Report) -> str:
         """Follows a region's start, through its warden's crashes; why it failed, or nothing."""
         while True:
             await self.wardens[region].wait_ready()
             try:
-                await self.ask(region, "ready", {}, self.board.post)
+                await self.ask(region, "ready", {}, report)
             except RpcError as error:
-                if error.kind not in LOST:
+                if error.kind != REGION_UNAVAILABLE:
                     return f"{region}: {error.detail}"
-                log.warning("%s went away while it started: %s", region, error)
+                log.warning("%s went away while it started: %s", region, error.detail)
                 await asyncio.sleep(self._random.uniform(0.1, 0.3))
             else:
                 return ""

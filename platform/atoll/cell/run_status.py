@@ -69,8 +69,8 @@ async def _region(run: Run, faults: Faults, name: str) -> RegionStatus:
         async with asyncio.timeout(WARDEN_TIMEOUT_S):
             answer = await run.ask(name, "status", {}, lambda _: None)
         status = _REGION.validate_python(answer)
-    except (RpcError, TimeoutError, ValidationError) as error:
-        why = run.wardens[name].last_end or str(error) or "it does not answer"
+    except (RpcError, TimeoutError, ValidationError):
+        why = run.wardens[name].last_end or "does not answer"
         state = RegionState.STARTING if warden.state is ProcessState.STARTING else RegionState.DOWN
         return _silent(run, name, state, warden, f"its warden {why}")
     # The warden knows its memory; how often it was restarted is known here.

@@ -2,16 +2,20 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from secrets import token_hex
 
 from atoll.agent.config import AgentConfig, write_agent_config
 from atoll.cell.gateway_view import GatewayViews
 from atoll.cell.managed import ProcessSpec
 from atoll.cell.paths import RunPaths
 from atoll.cell.ray_head import RayHeadSettings
+from atoll.cell.secrets import TOKEN_BYTES
+from atoll.cell.state_gate import StateGate
 from atoll.cell.valkey import StoreKind, Valkey
 from atoll.cell.wiring import WardenConfig, cache_access, dashboard, gateway_name, state_access
 from atoll.rpc import Client, RpcError
 from atoll.secrets import read_secret
+from atoll.state.wiring import STATE_VARIABLE
 from atoll.stores import connect, ping
 from atoll.topology import Region
 from atoll.topology.wiring import Address
@@ -21,23 +25,22 @@ GATEWAY_STOP_S = 15.0
 
 
 def store_spec(config: WardenConfig, kind: StoreKind) -> ProcessSpec:
-    """An embedded store. Raises `NoEmbeddedValkey`, `SecretError`."""
+    """An embedded store; the state store counts as ready once its epoch has begun. Raises `NoEmbeddedValkey`,
+    `SecretError`.
+    """
     paths = RunPaths(config.root).region(config.region)
     if kind is StoreKind.CACHE:
         server = Valkey(kind, config.ports.cache, paths.cache)
         password = read_secret(paths.cache_password)
+        server.write_config(password)
+        ready = _answers(server, password)
     else:
         server = Valkey(kind, config.ports.state, paths.state)
+        # In the file and in this process alone: each start of the server is closed to all others.
+        opening = token_hex(TOKEN_BYTES)
+        server.write_config(opening)
         password = read_secret(paths.state_password)
-    server.write_config(password)
-
-    async def ready() -> bool:
-        store = connect(server.address, password)
-        try:
-            return await ping(store)
-        finally:
-            await store.aclose()
-
+        ready = StateGate(config.region, server.address, opening, password, paths.state_marker).open
     return ProcessSpec(
         name=kind.value,
         argv=server.argv,
@@ -45,6 +48,17 @@ def store_spec(config: WardenConfig, kind: StoreKind) -> ProcessSpec:
         log=paths.log(kind.value),
         ready=ready,
     )
+
+
+def _answers(server: Valkey, password: str) -> Callable[[], Awaitable[bool]]:
+    async def ready() -> bool:
+        store = connect(server.address, password)
+        try:
+            return await ping(store)
+        finally:
+            await store.aclose()
+
+    return ready
 
 
 def gateway_spec(config: WardenConfig, number: int, views: GatewayViews) -> ProcessSpec:
@@ -89,6 +103,13 @@ def agent_spec(config: WardenConfig, region: Region) -> ProcessSpec:
             ray_token_file=paths.ray_token,
             cache=cache_access(region.stores, config.ports, paths),
             state=state_access(region.stores, config.ports, paths),
+            state_marker=paths.state_marker,
+            listen=config.ports.agent,
+            peers=config.agents,
+            agent_token_file=run.agent_token,
+            session_key_file=run.session_key,
+            topology_file=config.topology_file,
+            regions=config.regions,
         ),
     )
 
@@ -110,13 +131,18 @@ def agent_spec(config: WardenConfig, region: Region) -> ProcessSpec:
 
 def ray_settings(config: WardenConfig, region: Region) -> RayHeadSettings:
     """How the region's Ray head runs."""
+    paths = RunPaths(config.root).region(config.region)
     return RayHeadSettings(
         region=config.region,
         run=config.run,
         ports=config.ports.ray,
         temp_dir=config.ray_folder,
-        token_file=RunPaths(config.root).region(config.region).ray_token,
+        token_file=paths.ray_token,
         num_cpus=region.cpus,
-        # Ray's helpers leave temporary files behind when they are killed: here they go with the run.
-        environment={**config.environment, "TMPDIR": str(config.ray_folder)},
+        environment={
+            **config.environment,
+            STATE_VARIABLE: str(paths.state_wiring),
+            # Ray's helpers leave temporary files behind when they are killed: here they go with the run.
+            "TMPDIR": str(config.ray_folder),
+        },
     )

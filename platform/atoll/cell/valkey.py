@@ -27,10 +27,7 @@ class NoEmbeddedValkey(Exception):
 
 # The strong registers' acceptors live in the state store: what it acknowledges must be on disk, also while its log is
 # being rewritten, and a log with a torn end must stop the start rather than lose its last entries.
-#
-# Not yet here: it is to refuse writes until this boot's epoch is set. That goes between the server's start and the
-# moment it counts as ready (`specs.store_spec`): start it with `min-replicas-to-write 1`, which refuses every write as
-# there is no replica, set the epoch, then `CONFIG SET min-replicas-to-write 0`.
+# The password in its configuration opens it, and is then exchanged for its clients' (`state_gate`).
 _OWN: Mapping[StoreKind, Mapping[str, str]] = {
     StoreKind.CACHE: {
         "appendonly": "no",
@@ -50,7 +47,7 @@ _OWN: Mapping[StoreKind, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Valkey:
-    """One embedded server, reachable on loopback with the password alone."""
+    """One embedded server, reachable on loopback with a password alone."""
 
     kind: StoreKind
     address: Address

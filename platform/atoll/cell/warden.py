@@ -21,6 +21,7 @@ from atoll.cell.paths import RunPaths
 from atoll.cell.reaper import become_subreaper, reap_adopted
 from atoll.cell.region_status import region_status
 from atoll.cell.requests import DeployRequest, Done, Fault, FaultRequest, read
+from atoll.cell.state_files import kept_namespaces
 from atoll.cell.status import RegionStatus
 from atoll.cell.valkey import NoEmbeddedValkey
 from atoll.cell.watch import set_on_signals, set_when_gone
@@ -29,7 +30,7 @@ from atoll.clock import SystemClock
 from atoll.rpc import Document, Progress, RpcError, SocketPathError, serve_streaming
 from atoll.secrets import SecretError
 from atoll.telemetry.logs import configure
-from atoll.topology import Topology, TopologyError, load
+from atoll.topology import SuccessionError, Topology, TopologyError, check_namespaces, load
 from atoll.topology.wiring import WiringError
 
 REGION_STATUS: TypeAdapter[RegionStatus] = TypeAdapter(RegionStatus)
@@ -98,10 +99,12 @@ class Warden:
 def _load(config: WardenConfig) -> Topology:
     """The topology as it is now, or, after a bad edit, as the run began with it. Raises `TopologyError`."""
     try:
-        return load(config.topology_file, regions=config.regions)
-    except TopologyError as error:
+        topology = load(config.topology_file, regions=config.regions)
+        check_namespaces(kept_namespaces(RunPaths(config.root).region(config.region)), topology.namespaces)
+    except (TopologyError, SuccessionError) as error:
         log.warning("the topology can't be used, so what the run began with is: %s", error)
         return load(RunPaths(config.root).topology, regions=config.regions)
+    return topology
 
 
 async def run(config: WardenConfig) -> None:
@@ -134,7 +137,7 @@ def main() -> int:
         configure(sys.stderr, logging.INFO, static={"process": f"{config.region}/warden"})
         logging.getLogger("httpx").setLevel(logging.WARNING)
         asyncio.run(run(config))
-    except (WiringError, TopologyError, SecretError, NoEmbeddedValkey) as error:
+    except (WiringError, TopologyError, SuccessionError, SecretError, NoEmbeddedValkey) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     except (SocketPathError, OSError) as error:

@@ -10,6 +10,7 @@ from atoll.cell.links.config import LinksConfig, RelayConfig
 from atoll.cell.paths import RegionPaths, RunPaths
 from atoll.cell.ports import LOOPBACK, LinkPort, PortPlan, RegionPorts
 from atoll.cell.processes import ProcessId
+from atoll.state.wiring import StateWiring, wire_namespaces
 from atoll.topology import Stores, Topology
 from atoll.topology.wiring import (
     Address,
@@ -37,6 +38,8 @@ class WardenConfig:
     regions: int | None
     """Only the first so many regions of the topology take part."""
     ports: RegionPorts
+    agents: Mapping[str, Address]
+    """Other region -> where this one finds its agent: this side of the link."""
     ray_folder: Path
     supervisor: ProcessId
     """When this process is gone, the warden ends its region and itself."""
@@ -64,7 +67,9 @@ def write_warden_config(path: Path, config: WardenConfig) -> None:
 
 
 def links_config(topology: Topology, plan: PortPlan, paths: RunPaths) -> LinksConfig:
-    """One relay from every source (the entry included) to every gateway elsewhere."""
+    """One relay from every source (the entry included) to every gateway elsewhere, and from every region to every agent
+    elsewhere.
+    """
     return LinksConfig(
         control=paths.links_socket,
         relays=tuple(_relay(topology, plan, link) for link in plan.links),
@@ -72,7 +77,8 @@ def links_config(topology: Topology, plan: PortPlan, paths: RunPaths) -> LinksCo
 
 
 def _relay(topology: Topology, plan: PortPlan, link: LinkPort) -> RelayConfig:
-    target = plan.regions[link.destination].gateways[link.number - 1].peer
+    ports = plan.regions[link.destination]
+    target = ports.agent if link.gateway is None else ports.gateways[link.gateway - 1].peer
     # The entry stands where the client stands: the way from there is the client's own, so no latency is added.
     path = None if link.source == ENTRY else topology.link(link.source, link.destination)
     return RelayConfig(
@@ -154,6 +160,25 @@ def entry_wiring(
     )
 
 
+def state_wiring(config: WardenConfig, topology: Topology) -> StateWiring:
+    """How the replicas of a warden's region find their state under a topology."""
+    run = RunPaths(config.root)
+    files = run.region(config.region)
+    region = topology.regions[config.region]
+    return StateWiring(
+        region=config.region,
+        zone=region.zone,
+        cache=cache_access(region.stores, config.ports, files),
+        state=state_access(region.stores, config.ports, files),
+        agent=config.ports.agent,
+        agent_token_file=run.agent_token,
+        session_key_file=run.session_key,
+        namespaces=wire_namespaces(topology),
+        revision=topology.revision,
+        digest=topology.digest,
+    )
+
+
 def cache_access(stores: Stores, ports: RegionPorts, files: RegionPaths) -> StoreAccess:
     """How a region's own processes reach its cache store."""
     return _access(stores.cache, StoreAccess(None, ports.cache, files.cache_password))
@@ -175,8 +200,9 @@ def dashboard(ports: RegionPorts) -> Address:
 
 def _peers(source: str, plan: PortPlan) -> tuple[PeerGateway, ...]:
     return tuple(
-        PeerGateway(link.destination, gateway_name(link.destination, link.number), link.address)
+        PeerGateway(link.destination, gateway_name(link.destination, link.gateway), link.address)
         for link in plan.links_of(source)
+        if link.gateway is not None
     )
 
 

@@ -1,5 +1,5 @@
 """Sends the services to every region, one region after the other, waits until each is healthy, and stops at the first
-that fails. --rollback goes back to the last set that was healthy.
+that fails. Regions that are starting are waited for first. --rollback goes back to the last set that was healthy.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Which streams stand still while a transfer goes on, and until somebody vouches for what it left owed."""
+"""Which streams stand still while a transfer goes on, and until what it left owed is brought."""
 
 from collections import Counter
 from dataclasses import dataclass
 
-from atoll.state.vector import NOTHING, Actor, Vector, region_of
+from atoll.state.vector import NOTHING, Actor, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,8 @@ class Holds:
         self._until = NOTHING
 
     def owe(self, owed: Vector) -> None:
-        """A transfer has ended well. This is what it could not vouch for."""
-        self._owed = self._owed.join(owed)
-
-    def forgive(self, region: str) -> None:
-        """Nothing of this region is owed any more: it was transferred from itself, or is no member."""
-        self._owed = Vector({actor: seq for actor, seq in self._owed.items() if region_of(actor) != region})
-
-    def owed(self, own: Vector) -> Vector:
-        """What is still owed: only a transfer brings it."""
-        return own.missing(self._owed)
+        """What transfers that have ended left owed (`Coverage.owed`)."""
+        self._owed = owed
 
     def applying(self, actor: Actor) -> None:
         """The store is being told to apply a batch of the actor."""

@@ -19,6 +19,7 @@ from atoll.state.errors import StateError
 from atoll.state.replication.alone import alone
 from atoll.state.replication.bootstrap import Bootstrap, BootstrapStatistics
 from atoll.state.replication.clock_guard import ClockGuard, ClockStatistics
+from atoll.state.replication.coverage import Coverage
 from atoll.state.replication.holds import Holds, HoldStatistics
 from atoll.state.replication.known import Known
 from atoll.state.replication.lag import Heard, Lag, OriginLag
@@ -87,6 +88,7 @@ class _Session:
     actor: str
     bootstrap: Bootstrap
     answerer: Answerer
+    coverage: Coverage
     pulls: dict[str, Pull] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     servers: set[LogServer] = field(default_factory=set)
@@ -186,13 +188,14 @@ class Replicator:
     def use(self, membership: Membership) -> None:
         """Takes up another membership: links to new members are opened, those to others ended."""
         for gone in self._membership.members - membership.members:
-            self._holds.forgive(gone)
             self._guard.forget(gone)
         self._membership = membership
         self._stability.use(membership.members)
         if self._session is not None:
             self._session.bootstrap.use(membership)
             self._session.answerer.use(membership)
+            self._session.coverage.use(membership)
+            self._holds.owe(self._session.coverage.owed(self._known.vector))
             for server in self._session.servers:
                 server.abort()
             for pull in self._session.pulls.values():
@@ -251,6 +254,7 @@ class Replicator:
             Answerer(
                 self._region, self._store, self._membership, self._stability, self._settings, self._clock
             ),
+            Coverage(self._region, self._membership),
         )
         self._session = session
         self._lag.begin()
@@ -265,6 +269,7 @@ class Replicator:
         finally:
             self._session = None
             self._holds.end()
+            self._holds.owe(NOTHING)
             for server in session.servers:
                 server.abort()
 
@@ -427,14 +432,13 @@ class Replicator:
             self._region,
             self._membership.digest,
             self._shared(peer),
-            lambda actor: self._vouches(peer, actor),
+            lambda vector: session.coverage.taken(peer, vector),
             self._settings,
             self._clock,
         )
         taken = await self._performer(session, peer).run(transfer.steps())
-        self._holds.forgive(peer)
-        self._holds.owe(taken.owed)
         self._known.use(taken.known)
+        self._holds.owe(session.coverage.owed(taken.known))
         self._watch.ended(need, taken.there, self._clock.monotonic() - began)
         session.bootstrap.taken(peer, complete=taken.complete)
         for pull in session.pulls.values():
@@ -459,7 +463,8 @@ class Replicator:
             self._known.vector,
             self._vectors(session),
             self._best_first(session),
-            self._holds.owed(self._known.vector),
+            session.coverage.owed(self._known.vector),
+            session.coverage.helps,
             session.bootstrap.missing(),
         )
 

@@ -12,9 +12,7 @@ Why streams are held: the peer may have collected a tombstone that V0 covers. An
 covers, would come alive if it were applied between the comparison and the raise. Nothing beyond V0 can be older than a
 tombstone that was collected before (see `stability`).
 
-What the peer may not hold it does not vouch for: actors of origins that share more namespaces with us than with the
-peer are not raised. They stay *owed*: held until a transfer from somebody who can vouch for them, their origin if need
-be.
+What the peer may not hold it does not bring: what may be claimed after several transfers is told by `coverage`.
 
 (The deletion rule: Bieniusa et al., "An optimized conflict-free replicated set", 2012. Comparing digests first: Demers
 et al., "Epidemic algorithms for replicated database maintenance", 1987.)
@@ -43,7 +41,7 @@ from atoll.state.replication.settings import ReplicationSettings
 from atoll.state.replication.steps import CatchUp, Hold, Steps, ask, ask_all, own
 from atoll.state.stamp import ahead_ms, wall_ms
 from atoll.state.store import BucketDigest, Cell, CellKey, Listing, Store
-from atoll.state.vector import Actor, Vector, region_of
+from atoll.state.vector import Vector
 
 LISTED = 64
 """Buckets that are asked for at once; the peer answers as many as fit in a message."""
@@ -66,8 +64,6 @@ class Taken:
     """What is known here now at least."""
     there: Vector
     """What the peer knew when it began."""
-    owed: Vector
-    """What the peer knows and can't vouch for: the streams of these actors stay held up to there."""
     complete: bool
     """The peer has all that it should have."""
     buckets: int
@@ -84,17 +80,17 @@ class Transfer:
         region: str,
         membership: str,
         namespaces: Sequence[str],
-        vouches: Callable[[Actor], bool],
+        claim: Callable[[Vector], Vector],
         settings: ReplicationSettings,
         clock: Clock,
     ) -> None:
-        """`membership` is its digest; `namespaces` are those that both sides may hold; `vouches` says whether the peer
-        may hold all that we share with an actor's region.
+        """`membership` is its digest; `namespaces` are those that both sides may hold; `claim`
+        says what may be known here once the peer has brought what it knew at a vector.
         """
         self._region = region
         self._membership = membership
         self._namespaces = namespaces
-        self._vouches = vouches
+        self._claim = claim
         self._settings = settings
         self._clock = clock
         self._buckets = 0
@@ -114,20 +110,13 @@ class Transfer:
         while left:
             left = yield from self._round(left)
         yield from ask(End(self._region), Ended)
-        vouched = Vector({actor: seq for actor, seq in begun.vector.items() if self._vouches(actor)})
-        if delay_ms := (yield from own(lambda store: store.raise_to(vouched, begun.stamp))):
+        claim = self._claim(begun.vector)
+        if delay_ms := (yield from own(lambda store: store.raise_to(claim, begun.stamp))):
             raise TransferError(
                 f"the peer's stamps are ahead of this region's clock by {delay_ms} ms too much"
             )
         known = yield from own(_vector)
-        owed = Vector(
-            {
-                actor: seq
-                for actor, seq in known.missing(begun.vector).items()
-                if region_of(actor) != self._region
-            }
-        )
-        return Taken(known, begun.vector, owed, begun.complete, self._buckets, self._merged, self._settled)
+        return Taken(known, begun.vector, begun.complete, self._buckets, self._merged, self._settled)
 
     def _differing(self) -> Steps[dict[str, list[int]]]:
         """The buckets to look at, by namespace."""

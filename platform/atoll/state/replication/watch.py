@@ -1,7 +1,7 @@
 """When to transfer, and from whom: the log alone has not brought something, or can't.
 
 - A peer's log has no more what follows our cursor (*gap*).
-- A transfer left something *owed* that only another peer vouches for.
+- A transfer left something *owed* that only another peer brings.
 - A peer's vector stays *ahead* of ours on an actor while we don't move there: the actor's region is dead or cut off, or
   it (or we) lost a tail of its log. Also if an operation has waited so long for one that nobody sends.
 - Digests *differ* though both sides know the same.
@@ -14,7 +14,7 @@ from enum import IntEnum
 
 from atoll.clock import Clock
 from atoll.state.replication.settings import ReplicationSettings
-from atoll.state.vector import NOTHING, Actor, Vector, region_of
+from atoll.state.vector import NOTHING, Actor, Vector
 
 
 class Reason(IntEnum):
@@ -110,12 +110,13 @@ class Watch:
         peers: Mapping[str, Vector],
         reachable: Sequence[str],
         owed: Vector,
+        helps: Callable[[str, Actor, int], bool],
         missing: Collection[str],
     ) -> Need | None:
         """The next transfer; None: nothing is due.
 
         `peers` are vectors of peers as heard in their logs; `reachable` peers whose connections are up, best first;
-        `missing` those one of whom must be transferred from before this store is complete.
+        `owed` and `helps` are what `Coverage` says; `missing` those one of whom must be transferred from before this store is complete.
         """
         now = self._clock.monotonic()
         self._look(own, peers, now)
@@ -128,8 +129,8 @@ class Watch:
                 return Need(peer, Reason.GAP)
         for peer in usable:
             vector = peers.get(peer, NOTHING)
-            for actor, seq in owed.items():
-                if peer == region_of(actor) or (self._vouches(peer, actor) and vector.seq(actor) >= seq):
+            for actor in owed:
+                if helps(peer, actor, vector.seq(actor)):
                     return Need(peer, Reason.OWED)
         if now < self._rests_until:
             return None

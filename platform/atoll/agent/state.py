@@ -1,0 +1,127 @@
+"""The state's part of an agent: replication with the other regions' agents, and strong registers."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from random import Random
+
+from atoll.agent.config import AgentConfig
+from atoll.agent.peers import ASK, LOG, AgentPeers, LogChannel
+from atoll.agent.strong import StrongService
+from atoll.channel import Answerer, Channel, Remote, Wire
+from atoll.channel.channel import Serve
+from atoll.clock import Clock
+from atoll.state.errors import StateError
+from atoll.state.marker import ensure_marker
+from atoll.state.replication import Membership, PeerLost, ReplicationStatistics, Replicator
+from atoll.state.strong.registers import RegistersStatistics
+from atoll.state.strong.valkey_acceptor import ValkeyAcceptor
+from atoll.state.valkey_store import ValkeyStore
+from atoll.stores import open_store
+from atoll.topology import Backend, Level, Topology, TopologyError, load
+
+LOOK_S = 1.0
+"""How often the topology's file is looked at."""
+
+log = logging.getLogger(__name__)
+
+
+class StateAgent:
+    """One region's. It may be killed and started at any point: all that it must remember is in the state store."""
+
+    def __init__(
+        self, config: AgentConfig, secret: bytes, topology: Topology, clock: Clock, chance: Random
+    ) -> None:
+        """Raises `MarkerError`, `SecretError`."""
+        self._config = config
+        self._topology = topology
+        self._client = open_store(
+            config.state, retries=1
+        )  # repeating a request to an acceptor changes nothing
+        self._store = ValkeyStore(open_store(config.state), open_store(config.state), config.region)
+        self._peers = AgentPeers(config.region, config.peers, secret)
+        self._replicator = Replicator(
+            config.region,
+            ensure_marker(config.state_marker).identity,
+            self._store,
+            self._peers,
+            membership_of(topology),
+            clock,
+            chance,
+        )
+        self._strong = StrongService(
+            config.region,
+            f"{config.region}.{clock.wall() * 1000:.0f}",
+            ValkeyAcceptor(self._client),
+            self._peers,
+            acceptors_of(topology),
+            clock,
+            chance,
+            self._replicator.reaches,
+        )
+
+    @property
+    def purposes(self) -> Mapping[str, Serve]:
+        """What other agents and the region's replicas may connect for."""
+        return {LOG: self._serve_log, "calls": Answerer({ASK: self._answer, **self._strong.methods})}
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._replicator.run())
+            group.create_task(self._strong.run())
+            group.create_task(self._follow_topology())
+
+    def statistics(self) -> tuple[ReplicationStatistics, RegistersStatistics]:
+        return self._replicator.statistics(), self._strong.statistics()
+
+    async def close(self) -> None:
+        await self._strong.close()
+        await self._peers.close()
+        await self._store.aclose()
+        await self._client.aclose()
+
+    async def _serve_log(self, channel: Channel) -> None:
+        await self._replicator.serve(LogChannel(channel))
+
+    async def _answer(self, peer: str, question: Wire) -> Wire:
+        try:
+            return await self._replicator.answer(peer, question)
+        except (PeerLost, StateError) as error:
+            raise Remote("state", str(error)) from error
+
+    async def _follow_topology(self) -> None:
+        """Takes up namespaces and regions that come and go. A file that can't be used changes nothing."""
+        seen = self._topology.digest
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(TopologyError):
+                found = load(self._config.topology_file, regions=self._config.regions)
+                if found.digest != seen and found.revision >= self._topology.revision:
+                    seen, self._topology = found.digest, found
+                    self._replicator.use(membership_of(found))
+                    self._strong.use(acceptors_of(found))
+                    log.info("topology taken up", extra={"revision": found.revision})
+
+
+def membership_of(topology: Topology) -> Membership:
+    """Who may hold which namespaces, but for strong ones, which have no log. Pure."""
+    replicated = [
+        name for name, namespace in topology.namespaces.items() if namespace.level is not Level.STRONG
+    ]
+    return Membership(
+        {
+            region: frozenset(name for name in replicated if region in topology.holders(name))
+            for region in topology.regions
+        }
+    )
+
+
+def acceptors_of(topology: Topology) -> dict[str, tuple[str, ...]]:
+    """The regions in which each strong namespace on registers begins. Pure."""
+    return {
+        name: namespace.acceptors
+        for name, namespace in topology.namespaces.items()
+        if namespace.level is Level.STRONG and namespace.backend is Backend.REGISTERS
+    }
