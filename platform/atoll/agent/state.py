@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from random import Random
 
+import httpx
+
 from atoll.agent.config import AgentConfig
 from atoll.agent.peers import ASK, LOG, AgentPeers, LogChannel
 from atoll.agent.strong import StrongService
@@ -15,6 +17,7 @@ from atoll.clock import Clock
 from atoll.state.errors import StateError
 from atoll.state.marker import ensure_marker
 from atoll.state.replication import Membership, PeerLost, ReplicationStatistics, Replicator
+from atoll.state.strong.etcd import Etcd
 from atoll.state.strong.registers import RegistersStatistics
 from atoll.state.strong.valkey_acceptor import ValkeyAcceptor
 from atoll.state.valkey_store import ValkeyStore
@@ -39,6 +42,7 @@ class StateAgent:
         self._client = open_store(
             config.state, retries=1
         )  # repeating a request to an acceptor changes nothing
+        self._http = httpx.AsyncClient(trust_env=False)
         self._store = ValkeyStore(open_store(config.state), open_store(config.state), config.region)
         self._peers = AgentPeers(config.region, config.peers, secret)
         self._replicator = Replicator(
@@ -59,6 +63,7 @@ class StateAgent:
             clock,
             chance,
             self._replicator.reaches,
+            {name: Etcd(self._http, members, clock) for name, members in etcd_of(topology).items()},
         )
 
     @property
@@ -81,6 +86,7 @@ class StateAgent:
         await self._peers.close()
         await self._store.aclose()
         await self._client.aclose()
+        await self._http.aclose()
 
     async def _serve_log(self, channel: Channel) -> None:
         await self._replicator.serve(LogChannel(channel))
@@ -124,4 +130,13 @@ def acceptors_of(topology: Topology) -> dict[str, tuple[str, ...]]:
         name: namespace.acceptors
         for name, namespace in topology.namespaces.items()
         if namespace.level is Level.STRONG and namespace.backend is Backend.REGISTERS
+    }
+
+
+def etcd_of(topology: Topology) -> dict[str, tuple[str, ...]]:
+    """Where the members of the etcd answer that keeps a strong namespace of that backend. Pure."""
+    return {
+        name: tuple(f"http://{member}" for member in namespace.etcd)
+        for name, namespace in topology.namespaces.items()
+        if namespace.backend is Backend.ETCD
     }

@@ -63,17 +63,19 @@ def known(region: Region, ledger: Ledger, latest_ms: float) -> Iterator[Violatio
                 region.now(),
                 f"{region.name} knows {one.dot}, which depends on {one.deps}, and not all of that",
             )
-    for place, written in ledger.by_place.items():
+    for place, every in ledger.by_place.items():
         if place[0] not in holds:
             continue
+        # What was lost with a disk, and may be nowhere, is covered all the same once nobody can bring it.
+        lost = {one.dot for one in every if one.lost_here and not ledger.must_survive(one)}
         detail = ""
         match place[1]:
             case Kind.REGISTER | Kind.MAP:
-                detail = _cell(region.model, place, written, vector, latest_ms, ledger.fenced)
+                detail = _cell(region.model, place, every, lost, vector, latest_ms, ledger.fenced)
             case Kind.SET:
-                detail = _element(region.model, place, written, vector)
+                detail = _element(region.model, place, every, lost, vector)
             case Kind.COUNTER:
-                detail = _counter(region.model, place, ledger, vector)
+                detail = _counter(region.model, place, ledger, lost, vector)
         if detail:
             invariant = Invariant.COUNTERS if place[1] is Kind.COUNTER else Invariant.KNOWN
             yield Violation(invariant, region.now(), f"{region.name} {_told(place)}: {detail}")
@@ -83,6 +85,7 @@ def _cell(
     model: ModelStore,
     place: Place,
     written: Sequence[Written],
+    lost: set[Dot],
     vector: Vector,
     latest_ms: float,
     fenced: set[str],
@@ -93,7 +96,7 @@ def _cell(
         if kind is Kind.REGISTER
         else model.read_field(namespace, key, field)
     )
-    covered = [one for one in written if vector.covers(one.dot)]
+    covered = [one for one in written if vector.covers(one.dot) and one.dot not in lost]
     best = max(covered, key=lambda one: one.order, default=None)
     if best is not None:
         if here is None or here.removed:
@@ -112,7 +115,9 @@ def _cell(
     return ""
 
 
-def _element(model: ModelStore, place: Place, written: Sequence[Written], vector: Vector) -> str:
+def _element(
+    model: ModelStore, place: Place, written: Sequence[Written], lost: set[Dot], vector: Vector
+) -> str:
     namespace, _, key, element = place
     live = model.read_element(namespace, key, element).live
     added = {one.dot for one in written if isinstance(one.change, SetChange) and one.change.present}
@@ -120,26 +125,26 @@ def _element(model: ModelStore, place: Place, written: Sequence[Written], vector
     gone_for_sure: set[Dot] = set()
     for one in written:
         gone |= one.observed
-        if vector.covers(one.dot):
+        if vector.covers(one.dot) and one.dot not in lost:
             gone_for_sure |= one.observed
     if back := live & gone_for_sure:
         return f"{min(back)} was removed, and is there"
     if unknown := live - added:
         return f"{min(unknown)} was never added"
-    missing = {dot for dot in added - gone - live if vector.covers(dot)}
+    missing = {dot for dot in added - gone - live - lost if vector.covers(dot)}
     if missing:
         return f"{min(missing)} is covered, and not there"
     return ""
 
 
-def _counter(model: ModelStore, place: Place, ledger: Ledger, vector: Vector) -> str:
+def _counter(model: ModelStore, place: Place, ledger: Ledger, lost: set[Dot], vector: Vector) -> str:
     namespace, _, key, _ = place
     tallies = model.read_counter(namespace, key)
     for actor, amounts in ledger.amounts(namespace, key).items():
         tally = tallies.get(actor)
         reached = tally.seq if tally is not None else 0
         value = tally.plus - tally.minus if tally is not None else 0
-        if any(reached < seq <= vector.seq(actor) for seq, _ in amounts):
+        if any(reached < seq <= vector.seq(actor) and Dot(actor, seq) not in lost for seq, _ in amounts):
             return f"{actor} counts up to {reached}, and {vector.seq(actor)} is covered"
         expected = sum(amount for seq, amount in amounts if seq <= reached)
         if value != expected:

@@ -126,7 +126,7 @@ def generate(seed: int) -> Scenario:
         log_entries=chance.choice((30, 100, 100_000, 100_000)),
         batch_entries=chance.choice((5, 20, 200)),
         credits=chance.choice((2, 4, 16)),
-        fence_s=chance.choice((3600.0, 3600.0, 3.0)),
+        fence_s=chance.choice((3600.0, 3600.0, 4.0)),
         question_s=2.0,
     )
     heal_s = 7.0
@@ -150,7 +150,9 @@ def _faults(regions: tuple[str, ...], heal_s: float, chance: Random) -> tuple[Fa
         kind = chance.choice(list(FaultKind))
         region = chance.choice(regions)
         at_s = chance.uniform(0.5, heal_s - 1.5)
-        until_s = min(heal_s - 0.2, at_s + chance.choice((0.3, 1.0, 3.0, 5.0)))
+        # A store that has to be filled again takes longer than a link that was cut.
+        latest_s = heal_s - (1.2 if kind in DISK else 0.2)
+        until_s = min(latest_s, at_s + chance.choice((0.3, 1.0, 3.0, 5.0)))
         other, amount = "", 0.0
         if kind in {FaultKind.CUT, FaultKind.CUT_ONE_WAY, FaultKind.SLOW, FaultKind.HALF_OPEN}:
             other = chance.choice([one for one in regions if one != region])

@@ -93,6 +93,8 @@ class _Session:
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     servers: set[LogServer] = field(default_factory=set)
     heard: Mapping[str, PeerState] = field(default_factory=dict)
+    unclaimed: bool = False
+    """A transfer has brought something that the own vector doesn't say yet."""
     members_changed: asyncio.Event = field(default_factory=asyncio.Event)
     verify_at: dict[str, float] = field(default_factory=dict)
 
@@ -391,7 +393,6 @@ class Replicator:
             async with session.answerer.quiet:
                 if not (session.answerer.busy or self._transferring):
                     await self._store.collect(stable, self._settings.collect_limit)
-                    self._stability.collected(stable)
             entries = (await self._store.statistics()).log_entries
             cut = self._trim.cut(session.actor, entries, own, stable)
             if cut is not None:
@@ -402,7 +403,8 @@ class Replicator:
     async def _transfer(self, session: _Session) -> None:
         said = False
         while True:
-            if session.bootstrap.complete and not said:
+            await self._claim(session)
+            if session.bootstrap.complete and not said and not session.unclaimed:
                 await self._store.complete()
                 said = True
             need = self._due(session)
@@ -432,18 +434,16 @@ class Replicator:
             self._region,
             self._membership.digest,
             self._shared(peer),
-            lambda vector: session.coverage.taken(peer, vector),
+            session.coverage.brought,
             self._settings,
             self._clock,
         )
         taken = await self._performer(session, peer).run(transfer.steps())
-        self._known.use(taken.known)
-        self._holds.owe(session.coverage.owed(taken.known))
-        self._watch.ended(need, taken.there, self._clock.monotonic() - began)
+        session.unclaimed = True
+        session.coverage.taken(peer, taken.vector, taken.stamp)
+        self._holds.owe(session.coverage.owed(self._known.vector))
+        self._watch.ended(need, taken.vector, self._clock.monotonic() - began)
         session.bootstrap.taken(peer, complete=taken.complete)
-        for pull in session.pulls.values():
-            pull.filled()
-        self._verify_soon(session)
         log.info(
             "state was transferred",
             extra={
@@ -455,6 +455,29 @@ class Replicator:
             },
         )
 
+    async def _claim(self, session: _Session) -> None:
+        """Raises the own vector to what transfers have brought, once nobody reachable can bring more of it."""
+        coverage = session.coverage
+        if not session.unclaimed or self._more(session):
+            return
+        if await self._store.raise_to(coverage.claim(), coverage.stamp):
+            return  # the stamp is ahead of this region's clock; it is tried again
+        session.unclaimed = False
+        self._known.use(await self._store.vector())
+        self._holds.owe(coverage.owed(self._known.vector))
+        for pull in session.pulls.values():
+            pull.filled()
+        self._verify_soon(session)
+
+    def _more(self, session: _Session) -> bool:
+        """Whether a peer can bring some of what is lacking."""
+        vectors = self._vectors(session)
+        return any(
+            session.coverage.helps(peer, actor, vectors.get(peer, NOTHING).seq(actor))
+            for actor in session.coverage.lacking()
+            for peer in self._reachable()
+        )
+
     def _due(self, session: _Session) -> Need | None:
         for peer, pull in session.pulls.items():
             if pull.gap:
@@ -463,7 +486,7 @@ class Replicator:
             self._known.vector,
             self._vectors(session),
             self._best_first(session),
-            session.coverage.owed(self._known.vector),
+            session.coverage.lacking(),
             session.coverage.helps,
             session.bootstrap.missing(),
         )

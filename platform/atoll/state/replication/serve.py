@@ -94,9 +94,10 @@ class LogServer:
             match message:
                 case Subscribe():
                     await self._subscribed(message)
-                case Acknowledge() if self._sender is not None:
-                    self._sender.acknowledged(message)
-                    self._moved.set()
+                case Acknowledge() if self.peer:
+                    if self._sender is not None:  # else it stands still, and this is of what it sent before
+                        self._sender.acknowledged(message)
+                        self._moved.set()
                     await self._store.acked(self.peer, message.dot)
                 case Ping(number):
                     await self._channel.send(messages.encode(Pong(number, self._clock.wall() * 1000.0)))
@@ -109,7 +110,7 @@ class LogServer:
             raise MessageError(f"{peer} asks for the log, but is no member of this deployment's topology")
         self.peer = peer
         own = await self._store.vector()
-        if not self._stability.admit(peer, subscribe.vector):
+        if peer in self._stability.fenced():
             self._sender = None
             await self._channel.send(
                 messages.encode(Gap("it was silent for so long that removals were dropped without it"))
@@ -216,6 +217,7 @@ class Answerer:
             case End():
                 self._must_have_begun(peer)
                 self._asking.pop(peer, None)
+                self._stability.returned(peer)
                 return Ended()
             case _:
                 raise MessageError(f"{type(question).__name__} is no question")

@@ -29,9 +29,9 @@ class ReplicationSettings:
     """A transfer lets streams that still move catch up with the peer's vector for so long before it holds them."""
     verify_s: float = 60.0
     """Digests are compared with each peer this often, and soon after each connection and transfer."""
-    transfer_rest: float = 3.0
+    transfer_rest: float = 1.0
     """After a transfer because a peer was ahead or differed, the next one of the kind waits this many times what it
-    took: where a link is cut and a third region has what we miss, transfers take a quarter of the time."""
+    took: where a link is cut and a third region has what we miss, transfers take half of the time."""
     collect_s: float = 1.0
     """Stable tombstones are collected, and the log is trimmed, this often."""
     collect_limit: int = 1000

@@ -26,12 +26,12 @@ class StabilityStatistics:
 class Stability:
     """The members' vectors, and who of them was silent for too long.
 
-    A member that is fenced does not count. What it wrote meanwhile may be older than removals that were collected
-    without it, so nobody hears it, or sends it the log, before it knows all that was collected: it must transfer. From
-    the moment when it begins to, it counts again, and nothing more is collected without it.
+    A member that is fenced does not count. It may lack removals that were collected without it, so nobody hears it, or
+    sends it the log, before it has transferred. It counts again from the moment when it begins to: nothing more is
+    collected without it. What it wrote while it was fenced is kept, and may be older than a removal that is gone.
     """
 
-    __slots__ = ("_clock", "_fence_s", "_floors", "_heard", "_members", "_region", "_returning", "_vectors")
+    __slots__ = ("_clock", "_fence_s", "_fenced", "_heard", "_members", "_region", "_returning", "_vectors")
 
     def __init__(self, clock: Clock, region: str, members: Collection[str], fence_s: float) -> None:
         self._clock = clock
@@ -39,8 +39,7 @@ class Stability:
         self._fence_s = fence_s
         self._vectors: dict[str, Vector] = {}
         self._heard: dict[str, float] = {}
-        self._floors: dict[str, Vector] = {}
-        """Of each fenced member: what was stable without it when removals were last collected."""
+        self._fenced: set[str] = set()
         self._returning: dict[str, float] = {}
         """Fenced members that transfer from here, and since when."""
         self._members: frozenset[str] = frozenset()
@@ -51,7 +50,8 @@ class Stability:
         now = self._clock.monotonic()
         self._members = frozenset(members) - {self._region}
         self._heard = {member: self._heard.get(member, now) for member in self._members}
-        for known in (self._vectors, self._floors, self._returning):
+        self._fenced &= self._members
+        for known in (self._vectors, self._returning):
             for gone in known.keys() - self._members:
                 del known[gone]
 
@@ -68,7 +68,7 @@ class Stability:
             self._heard[member] = self._clock.monotonic()
 
     def fenced(self) -> frozenset[str]:
-        """Members that were silent for too long and have not caught up since.
+        """Members that were silent for too long and have not transferred since.
 
         Nobody is fenced while less than a majority is heard: then it is this region that is cut off, and if it dropped
         removals alone, what the others wrote meanwhile would survive them.
@@ -76,35 +76,26 @@ class Stability:
         limit = self._clock.monotonic() - self._fence_s
         silent = {member for member in self._members if self._heard[member] < limit}
         if 2 * (len(self._members) + 1 - len(silent)) > len(self._members) + 1:
-            for member in silent - self._floors.keys():
-                self._floors[member] = NOTHING
-        return frozenset(self._floors)
-
-    def collected(self, stable: Vector) -> None:
-        """Removals that `stable` covers were collected, here or elsewhere."""
-        for member in self.fenced() - self._returned():
-            self._floors[member] = self._floors[member].join(stable)
+            self._fenced |= silent
+        return frozenset(self._fenced)
 
     def returns(self, member: str) -> None:
         """The member begins to transfer from here."""
         if member in self.fenced():
             self._returning[member] = self._clock.monotonic()
 
-    def admit(self, member: str, vector: Vector) -> bool:
-        """Whether a member that says its vector may be sent the log, and heard."""
-        if member not in self.fenced():
-            return True
-        if not self._floors[member] <= vector:
-            return False
-        del self._floors[member]
-        self._returning.pop(member, None)
-        self._heard[member] = self._clock.monotonic()
-        return True
+    def returned(self, member: str) -> None:
+        """The member has transferred from here: it knows all that was collected without it."""
+        if self._returning.pop(member, None) is not None:
+            self._fenced.discard(member)
+            self.contact(member)
 
     def stable(self, own: Vector) -> Vector:
         """What this region and every member that counts has applied."""
+        limit = self._clock.monotonic() - self._fence_s
+        returning = {member for member, since in self._returning.items() if since >= limit}
         stable = own
-        for member in self._members - (self.fenced() - self._returned()):
+        for member in self._members - (self.fenced() - returning):
             stable = stable.meet(self._vectors.get(member, NOTHING))
         return stable
 
@@ -115,8 +106,3 @@ class Stability:
             silent_s={member: now - heard for member, heard in sorted(self._heard.items())},
             fenced=tuple(sorted(self.fenced())),
         )
-
-    def _returned(self) -> frozenset[str]:
-        """Fenced members that count again. One that doesn't get through in time is given up once more."""
-        limit = self._clock.monotonic() - self._fence_s
-        return frozenset(member for member, since in self._returning.items() if since >= limit)

@@ -5,8 +5,8 @@
    comes by a stream while we compare.
 3. Of the namespaces that both hold: compare digests, list the buckets that differ, fetch the cells that are newer
    there, merge them; then delete what the peer knew and no longer has. Five round trips for a small state.
-4. The peer confirms that it kept its removals all the time. Only then the own vector is raised to V0. A crash before
-   leaves a vector that claims nothing it has not.
+4. The peer confirms that it kept its removals all the time. Only then may the own vector be raised to V0 (`coverage`).
+   A crash before leaves a vector that claims nothing it has not.
 
 Why streams are held: the peer may have collected a tombstone that V0 covers. An older value of that cell, which V0 also
 covers, would come alive if it were applied between the comparison and the raise. Nothing beyond V0 can be older than a
@@ -24,7 +24,9 @@ from functools import partial
 from itertools import islice
 
 from atoll.clock import Clock
+from atoll.state import raw
 from atoll.state.compare import newer
+from atoll.state.envelope import Envelope
 from atoll.state.replication.messages import (
     AskCells,
     AskDigests,
@@ -39,8 +41,10 @@ from atoll.state.replication.messages import (
 )
 from atoll.state.replication.settings import ReplicationSettings
 from atoll.state.replication.steps import CatchUp, Hold, Steps, ask, ask_all, own
-from atoll.state.stamp import ahead_ms, wall_ms
+from atoll.state.stamp import Stamp, ahead_ms, wall_ms
 from atoll.state.store import BucketDigest, Cell, CellKey, Listing, Store
+from atoll.state.types import awset
+from atoll.state.types.awset import Dots
 from atoll.state.vector import Vector
 
 LISTED = 64
@@ -60,10 +64,10 @@ class TransferError(Exception):
 class Taken:
     """What a transfer brought."""
 
-    known: Vector
-    """What is known here now at least."""
-    there: Vector
-    """What the peer knew when it began."""
+    vector: Vector
+    """What the peer knew when it began: of what it may hold, all that is here now."""
+    stamp: Stamp
+    """The peer's clock then."""
     complete: bool
     """The peer has all that it should have."""
     buckets: int
@@ -80,17 +84,17 @@ class Transfer:
         region: str,
         membership: str,
         namespaces: Sequence[str],
-        claim: Callable[[Vector], Vector],
+        brought: Callable[[str], Vector],
         settings: ReplicationSettings,
         clock: Clock,
     ) -> None:
-        """`membership` is its digest; `namespaces` are those that both sides may hold; `claim`
-        says what may be known here once the peer has brought what it knew at a vector.
+        """`membership` is its digest; `namespaces` are those that both sides may hold; `brought`
+        says of a namespace what transfers have brought that is not claimed yet (`Coverage.brought`).
         """
         self._region = region
         self._membership = membership
         self._namespaces = namespaces
-        self._claim = claim
+        self._brought = brought
         self._settings = settings
         self._clock = clock
         self._buckets = 0
@@ -98,7 +102,7 @@ class Transfer:
         self._settled = 0
 
     def steps(self) -> Steps[Taken]:
-        """The procedure. Raises what its steps raise; then nothing of the vector has changed."""
+        """The procedure. It doesn't touch the own vector. Raises what its steps raise, and `TransferError`."""
         begun = yield from ask(Begin(self._region, self._membership), Begun)
         if delay_ms := ahead_ms(begun.stamp, wall_ms(self._clock)):
             raise TransferError(
@@ -110,13 +114,7 @@ class Transfer:
         while left:
             left = yield from self._round(left)
         yield from ask(End(self._region), Ended)
-        claim = self._claim(begun.vector)
-        if delay_ms := (yield from own(lambda store: store.raise_to(claim, begun.stamp))):
-            raise TransferError(
-                f"the peer's stamps are ahead of this region's clock by {delay_ms} ms too much"
-            )
-        known = yield from own(_vector)
-        return Taken(known, begun.vector, begun.complete, self._buckets, self._merged, self._settled)
+        return Taken(begun.vector, begun.stamp, begun.complete, self._buckets, self._merged, self._settled)
 
     def _differing(self) -> Steps[dict[str, list[int]]]:
         """The buckets to look at, by namespace."""
@@ -141,15 +139,21 @@ class Transfer:
         answers = yield from ask_all(asked, Listings)
         listed = {namespace: answer.listings for namespace, answer in zip(left, answers, strict=True)}
         missing: list[AskCells] = []
+        here: dict[str, dict[CellKey, bytes]] = {}
         for namespace, listings in listed.items():
             keys: list[CellKey] = []
+            brought = self._brought(namespace)
+            cells_here = here[namespace] = {}
             for bucket, theirs in sorted(listings.items()):
                 ours = yield from own(partial(_listing, namespace=namespace, bucket=bucket))
-                keys += newer(ours, theirs)
+                cells_here.update((cell.at, cell.data) for cell in ours.cells)
+                keys += newer(Listing(ours.vector.join(brought), ours.cells), theirs)
             missing += [AskCells(namespace, wanted) for wanted in _chunks(keys)]
         cells = yield from ask_all(missing, Cells)
         for question, answer in zip(missing, cells, strict=True):
-            yield from self._merge(question.namespace, answer.cells)
+            namespace = question.namespace
+            coming = _unknown(answer.cells, here[namespace], self._brought(namespace))
+            yield from self._merge(namespace, tuple(coming))
         for namespace, listings in listed.items():
             for bucket, theirs in sorted(listings.items()):
                 settle = partial(_settle, namespace=namespace, bucket=bucket, theirs=theirs)
@@ -183,8 +187,23 @@ async def _settle(store: Store, namespace: str, bucket: int, theirs: Listing) ->
     return await store.settle(namespace, bucket, theirs)
 
 
-async def _vector(store: Store) -> Vector:
-    return await store.vector()
+def _unknown(cells: Sequence[Cell], here: Mapping[CellKey, bytes], brought: Vector) -> Iterator[Cell]:
+    """What of a peer's cells is news. The store passes over what its vector covers and it has deleted; this does the
+    same for what transfers have brought and the store's vector doesn't cover yet.
+    """
+    for cell in cells:
+        theirs = raw.decode(cell.at.kind, cell.data)
+        ours = here.get(cell.at)
+        match theirs:
+            case Envelope():
+                if ours is not None or not brought.covers(theirs.dot):
+                    yield cell
+            case Dots():
+                kept = Dots() if ours is None else awset.decode(ours)
+                live = frozenset(dot for dot in theirs.live if dot in kept.live or not brought.covers(dot))
+                yield Cell(cell.at, awset.encode(Dots(live, theirs.removed)))
+            case _:
+                yield cell
 
 
 def _chunks(wanted: Sequence[CellKey]) -> Iterator[tuple[CellKey, ...]]:

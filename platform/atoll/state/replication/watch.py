@@ -21,8 +21,8 @@ class Reason(IntEnum):
     """Why a transfer is needed; the smaller one first."""
 
     INCOMPLETE = 1
-    GAP = 2
-    OWED = 3
+    OWED = 2
+    GAP = 3
     AHEAD = 4
     DIFFERS = 5
 
@@ -109,14 +109,15 @@ class Watch:
         own: Vector,
         peers: Mapping[str, Vector],
         reachable: Sequence[str],
-        owed: Vector,
+        lacking: Vector,
         helps: Callable[[str, Actor, int], bool],
         missing: Collection[str],
     ) -> Need | None:
         """The next transfer; None: nothing is due.
 
         `peers` are vectors of peers as heard in their logs; `reachable` peers whose connections are up, best first;
-        `owed` and `helps` are what `Coverage` says; `missing` those one of whom must be transferred from before this store is complete.
+        `lacking` and `helps` are what `Coverage` says; `missing` those one of whom must be transferred from before this
+        store is complete.
         """
         now = self._clock.monotonic()
         self._look(own, peers, now)
@@ -125,13 +126,13 @@ class Watch:
             if peer in missing:
                 return Need(peer, Reason.INCOMPLETE)
         for peer in usable:
-            if peer in self._gaps:
-                return Need(peer, Reason.GAP)
-        for peer in usable:
             vector = peers.get(peer, NOTHING)
-            for actor in owed:
+            for actor in lacking:
                 if helps(peer, actor, vector.seq(actor)):
                     return Need(peer, Reason.OWED)
+        for peer in usable:
+            if peer in self._gaps:
+                return Need(peer, Reason.GAP)
         if now < self._rests_until:
             return None
         ahead = self._ahead(own, peers, usable, now)
@@ -163,14 +164,14 @@ class Watch:
         stuck = [actor for actor, seen in self._behind.items() if seen.since <= limit]
 
         def gain(peer: str) -> tuple[int, int]:
-            """On how many actors the peer would raise our vector; and on how many it has something new to us.
+            """By how many operations the peer alone would raise our vector; and on how many actors it has news.
 
             What it can't vouch for is merged all the same, but once: it doesn't raise the vector.
             """
             vector, taken = peers.get(peer, NOTHING), self._taken.get(peer, NOTHING)
             ahead = [actor for actor in stuck if vector.seq(actor) > own.seq(actor)]
             return (
-                sum(self._vouches(peer, actor) for actor in ahead),
+                sum(vector.seq(actor) - own.seq(actor) for actor in ahead if self._vouches(peer, actor)),
                 sum(vector.seq(actor) > taken.seq(actor) for actor in ahead),
             )
 
