@@ -67,7 +67,11 @@ def known(region: Region, ledger: Ledger, latest_ms: float) -> Iterator[Violatio
         if place[0] not in holds:
             continue
         # What was lost with a disk, and may be nowhere, is covered all the same once nobody can bring it.
-        lost = {one.dot for one in every if one.lost_here and not ledger.must_survive(one)}
+        lost = {
+            one.dot
+            for one in every
+            if (one.lost_here or one.region in ledger.removed) and not ledger.must_survive(one)
+        }
         detail = ""
         match place[1]:
             case Kind.REGISTER | Kind.MAP:
@@ -246,7 +250,12 @@ def resident(region: Region) -> Iterator[Violation]:
 def stale(region: Region, regions: dict[str, Region], ledger: Ledger) -> Iterator[Violation]:
     """What is missing here is not older than what is published."""
     replicator = region.replicator
-    if replicator is None or not region.store_up or region.now() - region.started_s < STORE_GRACE_S:
+    if (
+        replicator is None
+        or not region.store_up
+        or region.frozen
+        or region.now() - region.started_s < STORE_GRACE_S
+    ):
         return
     now = region.now()
     vector = region.model.vector()

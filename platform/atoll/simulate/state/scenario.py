@@ -97,10 +97,11 @@ class Scenario:
         return Membership({region: self.holds[region] for region in regions})
 
 
-def generate(seed: int) -> Scenario:
-    """The scenario of a seed: always the same."""
+def generate(seed: int, *, most: int = 7, heal_s: float = 7.0) -> Scenario:
+    """The scenario of a seed: always the same. `most`: no more regions; `heal_s`: no longer faults."""
     chance = Random(f"state {seed}")
     count = chance.choices([one for one, _ in LENGTHS], [weight for _, weight in LENGTHS])[0]
+    count = min(count, most)
     regions = tuple(f"r{number}" for number in range(1, count + 1))
     zones = {region: chance.choice(ZONES[: chance.choice((1, 2, 3))]) for region in regions}
     used = sorted(set(zones.values()))
@@ -129,7 +130,6 @@ def generate(seed: int) -> Scenario:
         fence_s=chance.choice((3600.0, 3600.0, 4.0)),
         question_s=2.0,
     )
-    heal_s = 7.0
     return Scenario(
         regions=regions,
         holds=holds,

@@ -14,10 +14,14 @@ from atoll.simulate.state.ledger import Ledger
 from atoll.simulate.state.network import Path
 from atoll.simulate.state.parts import PRODUCTION, Parts
 from atoll.simulate.state.region import Region
-from atoll.simulate.state.scenario import Scenario
+from atoll.simulate.state.scenario import DISK, FaultKind, Scenario
 
 EQUAL_S = 5.0
 """Replicas are equal this soon after everything has healed."""
+
+FILLED_S = 3.0
+"""A region that must transfer from every peer, one after the other, may take so much longer: a lost or old disk, a new
+member, one that was fenced."""
 
 LOOK_S = 0.5
 """Invariants are checked this often."""
@@ -121,6 +125,9 @@ class World:
         """Waits until replicas are equal and complete; stamps that are ahead of true time may come that much later."""
         begin = self._scenario.heal_s
         limit = begin + EQUAL_S + invariants.ahead_s(self._members())
+        filled = any(fault.kind in DISK or fault.kind is FaultKind.ADD for fault in self._scenario.faults)
+        if filled or self._ledger.fenced:
+            limit += FILLED_S
         while True:
             await asyncio.sleep(LOOK_S / 2)
             self._look()

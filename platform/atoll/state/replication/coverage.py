@@ -49,9 +49,9 @@ class Coverage:
         """What is known here, if nothing more is brought."""
         return Vector({actor: self._claim(actor) for actor in self._seen})
 
-    def lacking(self) -> Vector:
-        """What peers knew, and may not be claimed yet."""
-        return self.claim().missing(self._seen)
+    def lacking(self, own: Vector) -> Vector:
+        """What peers knew, is not in the own vector, and may not be claimed yet."""
+        return self.claim().join(own).missing(self._seen)
 
     def owed(self, own: Vector) -> Vector:
         """What peers knew, and is not in the own vector yet: streams are held up to there."""

@@ -474,7 +474,7 @@ class Replicator:
         vectors = self._vectors(session)
         return any(
             session.coverage.helps(peer, actor, vectors.get(peer, NOTHING).seq(actor))
-            for actor in session.coverage.lacking()
+            for actor in session.coverage.lacking(self._known.vector)
             for peer in self._reachable()
         )
 
@@ -486,7 +486,7 @@ class Replicator:
             self._known.vector,
             self._vectors(session),
             self._best_first(session),
-            session.coverage.lacking(),
+            session.coverage.lacking(self._known.vector),
             session.coverage.helps,
             session.bootstrap.missing(),
         )
