@@ -6,6 +6,7 @@
     transfer      taking over what a peer knows (bootstrap, gap, lost tail, anti-entropy)
     verify        whether two replicas hold the same
     watch         when to transfer, and from whom                          holds: what must stand still meanwhile
+    coverage      what transfers together allow this region to claim
     bootstrap     when a store that began empty is complete
     stability     what every member has                                    trim: how far the log may be cut
     lag           how far behind this region is
