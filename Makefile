@@ -14,10 +14,10 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up down status test unit integration bench simulate lint format schemas constraints clean
+.PHONY: help install up down status test unit integration bench bench-state simulate state-drill lint format schemas constraints clean
 
 help: ## What can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 install: $(INSTALLED) ## The virtual environment, with everything in it
 
@@ -43,8 +43,14 @@ bench: $(INSTALLED) ## The gateway beside its peers: minutes, alone on the machi
 	$$uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),bench]'
 	@$(BIN)/python -m loadtests.bench $(BENCH) $(BENCH_ARGS)
 
+bench-state: $(INSTALLED) ## State beside bare Valkey, lag, round trips: minutes, alone on the machine (BENCH_ARGS=--quick)
+	@$(BIN)/python -m loadtests.bench.state $(BENCH) $(BENCH_ARGS)
+
 simulate: $(INSTALLED) ## 5,000 scenarios of faults on a virtual clock, every invariant checked (SIMULATE_ARGS="--seeds 500")
 	@$(BIN)/atoll simulate $(or $(SIMULATE_ARGS),--seeds 5000)
+
+state-drill: $(INSTALLED) ## 20,000 writes at each level under kills, cuts and a lost disk: minutes (STATE_ARGS="--writes 2000")
+	@$(BIN)/python -m loadtests.state $(STATE_ARGS)
 
 lint: $(INSTALLED) ## Lint, format, types, and which part may import which
 	$(BIN)/ruff check .

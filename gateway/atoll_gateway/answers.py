@@ -10,6 +10,7 @@ from atoll.routing.rank import rank
 from atoll.routing.residency import allowed_zones, service_zones, transit_zones
 from atoll.telemetry.metrics import CONTENT_TYPE
 from atoll.topology import Service
+from atoll_gateway.agent_figures import state_exposition
 from atoll_gateway.board import RegionLoad
 from atoll_gateway.control import Asked, Ready, SteerDocument, SteerGateway, SteerPlace
 from atoll_gateway.gateway import Gateway
@@ -134,6 +135,13 @@ class Answers:
         metrics.draining(bool(gateway.draining))
         metrics.access_log_dropped(gateway.access_log.statistics().dropped)
         return metrics.exposition(), CONTENT_TYPE
+
+    async def state_exposition(self) -> bytes:
+        """The metrics of the region's state, to go after the gateway's own; nothing for an entry."""
+        wiring = self._gateway.wiring
+        if wiring.region is None or wiring.agent_socket is None:
+            return b""
+        return await state_exposition(wiring.region, wiring.agent_socket)
 
     def peer_report(self) -> PeerReport:
         """What peers are told of this region."""

@@ -64,6 +64,8 @@ class Control(Protocol):
 
     def exposition(self) -> tuple[bytes, str]: ...
 
+    async def state_exposition(self) -> bytes: ...
+
 
 class Asked(Exception):
     """A question about something that there isn't; `problem` says what there is."""
@@ -107,7 +109,7 @@ def admin_app(control: Control) -> FastAPI:
     @app.get("/-/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         content, media_type = control.exposition()
-        return Response(content, media_type=media_type)
+        return Response(content + await control.state_exposition(), media_type=media_type)
 
     @app.get("/-/regions", summary="What this gateway knows of every region")
     async def regions() -> RegionsDocument:

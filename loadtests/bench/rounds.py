@@ -1,12 +1,15 @@
 """One subject after the other, round after round."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from loadtests.bench.workbench import Running
 from loadtests.bench.wrk import PATH, Load, Wrk
 
+T = TypeVar("T")
 
-def interleaved(subjects: Sequence[Running], turn: int) -> Sequence[Running]:
+
+def interleaved(subjects: Sequence[T], turn: int) -> Sequence[T]:
     """The order of one round: it begins with another subject each time, so that none always follows the same one."""
     at = turn % len(subjects) if subjects else 0
     return [*subjects[at:], *subjects[:at]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from atoll import cache
 from atoll.calls import (
     CARRIED,
     CURRENT,
@@ -65,6 +66,9 @@ class AtollMiddleware:
             self._caller = Caller(gateways(), SystemClock())
         if self._state is None and self._wiring is not None:
             self._state = StateAccess.open(self._wiring, SystemClock(), Random())
+            cache.opened(
+                self._state
+            )  # so that writes are dropped from the region's cache, also by who reads none
         fields: dict[bytes, bytes] = dict(scope["headers"])
         deadline = _deadline(fields, self._caller)
         if self._state is None:

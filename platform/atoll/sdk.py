@@ -1,7 +1,7 @@
 """What the author of a service imports. Nothing else of Atoll is for services.
 
-State and cache will join here; a service that needs none of this is an ordinary Ray Serve application. One that calls
-others adds `AtollMiddleware` to its application and uses `call`.
+With `from atoll import state, cache`. A service that needs none of this is an ordinary Ray Serve application. One that
+calls others or uses the state adds `AtollMiddleware` to its application.
 """
 
 import os
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from atoll.calls import CallFailed, NoRequest, RequestContext, call, current
 from atoll.geo.place import Coordinates, great_circle_km
 from atoll.middleware import AtollMiddleware
+from atoll.resilience.idempotency import parse_key, record_name
 
 __all__ = [
     "AtollMiddleware",
@@ -22,6 +23,8 @@ __all__ = [
     "call",
     "current",
     "great_circle_km",
+    "parse_key",
+    "record_name",
     "region",
 ]
 

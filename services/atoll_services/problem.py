@@ -8,6 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from atoll import state
+
+AGAIN = {"Retry-After": "1"}
+
 
 class ProblemError(Exception):
     """Raised by a handler to answer with a problem document.
@@ -23,26 +27,35 @@ class ProblemError(Exception):
 
 
 def answer_with_problems(api: FastAPI) -> None:
-    """Makes every error that `api` answers a problem document: its own, unknown routes, invalid input."""
+    """Makes every error that `api` answers a problem document: its own, unknown routes, invalid input, no majority."""
 
     @api.exception_handler(ProblemError)
     async def own(request: Request, error: ProblemError) -> JSONResponse:
-        return _response(request, error.status, error.kind, error.detail)
+        return problem(request, error.status, error.kind, error.detail)
 
     @api.exception_handler(HTTPException)
     async def of_routing(request: Request, error: HTTPException) -> JSONResponse:
         status = HTTPStatus(error.status_code)
         kind = status.phrase.lower().replace(" ", "-")
-        return _response(request, status, kind, error.detail, error.headers)
+        return problem(request, status, kind, error.detail, error.headers)
 
     @api.exception_handler(RequestValidationError)
     async def of_input(request: Request, error: RequestValidationError) -> JSONResponse:
         # Where and why, but never the value: it may be personal, and problem documents end up in logs.
         detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return _response(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail)
+        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail)
+
+    @api.exception_handler(state.Unavailable)
+    async def of_a_minority(request: Request, error: state.Unavailable) -> JSONResponse:
+        return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error), AGAIN)
+
+    @api.exception_handler(state.Unknown)
+    async def of_a_lost_answer(request: Request, error: state.Unknown) -> JSONResponse:
+        detail = f"{error}. Send the same request again: what was done is not done twice"
+        return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, "outcome-unknown", detail, AGAIN)
 
 
-def _response(
+def problem(
     request: Request, status: HTTPStatus, kind: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """A problem document. `request_id` is the one that came with the request; without one it is left out."""

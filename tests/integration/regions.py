@@ -135,8 +135,10 @@ def free_base(blocks: int) -> int:
     for _ in range(50):
         base = chance.randrange(10_000, 32_000 - 500 * blocks, 500)
         with contextlib.suppress(OSError):
-            for port in range(base, base + 500 * blocks, 25):
+            for port in range(base, base + 500 * blocks):
                 with socket.socket() as probe:
+                    # Connections that have ended (TIME_WAIT) keep no listener away.
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port))
             return base
     raise RuntimeError("no block of ports is free; end other runs first")

@@ -6,14 +6,16 @@ be killed, frozen and wiped.
 
 import asyncio
 import contextlib
+import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 from tests.integration.regions import free_base
 from tests.integration.state_stores import StateServer
+from tests.integration.stores import Store
 
 from atoll.agent.config import AgentConfig
 from atoll.agent.state import StateAgent
@@ -27,12 +29,13 @@ from atoll.channel import ChannelServer, serve_channels
 from atoll.clock import SystemClock
 from atoll.state.marker import ensure_marker, write_marker
 from atoll.state.opening import open_store_epoch
+from atoll.state.replication import DEFAULTS, ReplicationSettings
 from atoll.state.sdk.access import StateAccess
 from atoll.state.sdk.scope import Scope
 from atoll.state.session import Session
 from atoll.state.valkey_store import ValkeyStore
 from atoll.state.wiring import StateWiring, wire_namespaces, write_state_wiring
-from atoll.topology import Topology, load
+from atoll.topology import Topology, load, parse
 from atoll.topology.wiring import Address, StoreAccess, write_private
 
 ROOT = Path(__file__).parents[2]
@@ -61,21 +64,18 @@ class Cell:
 
     region: str
     server: StateServer
+    cache: Store
     config: AgentConfig
     wiring: StateWiring
     wiring_file: Path
     topology: Topology
+    settings: ReplicationSettings
+    store: ValkeyStore
+    """As an operator or the agent sees it: replicas are kept out while it is not complete."""
     agent: StateAgent | None = None
     access: StateAccess | None = None
     _listener: ChannelServer | None = None
     _running: "asyncio.Task[None] | None" = None
-
-    @property
-    def store(self) -> ValkeyStore:
-        assert self.access is not None
-        store = self.access.regional.store
-        assert isinstance(store, ValkeyStore)
-        return store
 
     async def start_store(self) -> None:
         """As the warden does: nobody is let in before the epoch has begun."""
@@ -97,8 +97,8 @@ class Cell:
         self.server.server.folder.mkdir()
         write_private(self.server.server.config_file, conf)
 
-    async def start_agent(self) -> None:
-        self.agent = StateAgent(self.config, SECRET.encode(), self.topology, SystemClock(), Random())
+    async def start_agent(self, kind: type[StateAgent] = StateAgent) -> None:
+        self.agent = kind(self.config, SECRET.encode(), self.topology, SystemClock(), Random(), self.settings)
         self._listener = await serve_channels(
             self.config.listen, SECRET.encode(), self.region, self.agent.purposes
         )
@@ -135,7 +135,9 @@ class Cell:
         await self.stop_agent()
         if self.access is not None:
             await self.access.close()
+        await self.store.aclose()
         await self.server.kill()
+        await self.cache.kill()
 
 
 @dataclass(slots=True)
@@ -144,10 +146,56 @@ class Cells:
 
     topology: Topology
     links: LinksClient
+    folder: Path
+    text: str
+    """Of the topology with all regions that there are links for."""
+    plan: PortPlan
+    settings: ReplicationSettings
     cells: dict[str, Cell] = field(default_factory=dict)
 
     def __getitem__(self, region: str) -> Cell:
         return self.cells[region]
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "topology.toml"
+
+    async def add(self, region: str) -> Cell:
+        """A new region begins with an empty store; the agents of the others are started anew, one after the other."""
+        self.revise({*self.cells, region})
+        for cell in self.cells.values():
+            cell.config = replace(cell.config, peers=self.peers(cell.region))
+            await cell.stop_agent()
+            await cell.start_agent()
+        return await self.start(region)
+
+    def revise(self, members: Collection[str]) -> None:
+        """Writes the topology's next revision, with these regions. Agents that run take it up by themselves."""
+        self.file.write_text(_with_regions(self.text, members, self.topology.revision + 1))
+        self.topology = load(self.file)
+        for region in self.cells.keys() & members:
+            cell = self.cells[region]
+            cell.topology = self.topology
+            cell.wiring = replace(
+                cell.wiring, namespaces=wire_namespaces(self.topology), revision=self.topology.revision
+            )
+            write_state_wiring(cell.wiring_file, cell.wiring)
+
+    async def start(self, region: str) -> Cell:
+        cell = _cell(self.folder / region, region, self)
+        self.cells[region] = cell
+        await cell.start_store()
+        await cell.cache.start()
+        await cell.start_agent()
+        cell.access = StateAccess.open(cell.wiring_file, SystemClock(), Random())
+        return cell
+
+    async def stop(self) -> None:
+        for cell in self.cells.values():
+            await cell.stop()
+
+    def peers(self, region: str) -> dict[str, Address]:
+        return {peer: at for peer, at in self.plan.agents_of(region).items() if peer in self.topology.regions}
 
     async def cut(self, a: str, b: str | None = None) -> None:
         await self.links.set(Selection(a, b), cut=True)
@@ -191,39 +239,67 @@ async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> No
 
 @contextlib.asynccontextmanager
 async def cells(
-    folder: Path, namespaces: str = NAMESPACES, topology: str = "residency.toml"
+    folder: Path,
+    namespaces: str = NAMESPACES,
+    topology: str = "residency.toml",
+    *,
+    planned: Collection[str] | None = None,
+    members: Collection[str] | None = None,
+    settings: ReplicationSettings = DEFAULTS,
 ) -> AsyncIterator[Cells]:
-    """All regions of a topology, with their agents."""
+    """Regions of a topology, with their agents: `members`, and links for all that are `planned`. None: all."""
+    text = (ROOT / "infra" / "topologies" / topology).read_text().partition("\n[namespaces.")[0] + namespaces
+    if planned is not None:
+        text = _with_regions(text, planned, 1)
+    whole = parse(text)
     file = folder / "topology.toml"
-    text = (ROOT / "infra" / "topologies" / topology).read_text().partition("\n[namespaces.")[0]
-    file.write_text(text + namespaces)
-    found = load(file)
-    plan = plan_ports(found, free_base(1 + len(found.regions)))
-    config = links_config(found, plan, RunPaths(folder))
+    file.write_text(text if members is None else _with_regions(text, members, 1))
+    plan = plan_ports(whole, free_base(1 + len(whole.regions)))
+    config = links_config(whole, plan, RunPaths(folder))
     network = Network(config, SystemClock())
-    made = Cells(found, LinksClient(config.control))
+    made = Cells(load(file), LinksClient(config.control), folder, text, plan, settings)
     async with contextlib.AsyncExitStack() as stack:
         network.start()
         stack.push_async_callback(network.close)
         await stack.enter_async_context(await serve_control(config.control, network))
-        for region in found.regions:
-            cell = made.cells[region] = _cell(folder / region, region, found, file, plan)
-            stack.push_async_callback(cell.stop)
-        await asyncio.gather(*(cell.start_store() for cell in made.cells.values()))
-        for cell in made.cells.values():
-            await cell.start_agent()
-            cell.access = StateAccess.open(cell.wiring_file, SystemClock(), Random())
+        stack.push_async_callback(made.stop)
+        await asyncio.gather(*(made.start(region) for region in made.topology.regions))
         yield made
 
 
-def _cell(folder: Path, region: str, topology: Topology, file: Path, plan: PortPlan) -> Cell:
+def _with_regions(text: str, regions: Collection[str], revision: int) -> str:
+    """A topology's text with some of its regions alone, and their zones."""
+    zones = set()
+    for region, table in re.findall(r"(?m)^\[regions\.([\w-]+)\]\n((?:(?!\[).*\n)*)", text):
+        if region in regions:
+            zones |= set(re.findall(r'zone = "(.+)"', table))
+
+    def stays(table: str) -> bool:
+        if (one := re.match(r"\[(regions|zones)\.([\w-]+)", table)) is not None:
+            return one[2] in (regions if one[1] == "regions" else zones)
+        if (link := re.match(r'\[\[links\]\]\nbetween = \["([\w-]+)", "([\w-]+)"\]', table)) is not None:
+            return {link[1], link[2]} <= set(regions)
+        return True
+
+    tables = re.split(r"(?m)^(?=\[)", re.sub(r"(?m)^revision = \d+", f"revision = {revision}", text))
+    return "".join(filter(stays, tables))
+
+
+def _cell(folder: Path, region: str, cells: Cells) -> Cell:
+    topology, plan = cells.topology, cells.plan
     (folder / "state").mkdir(parents=True)
+    (folder / "cache").mkdir()
     ports = plan.regions[region]
     server = StateServer(Valkey(StoreKind.STATE, ports.state, folder / "state"))
     server.server.write_config(OPENING)
     for name, secret in (("state", PASSWORD), ("agent", SECRET), ("session", "sessions-of-tests")):
         write_private(folder / f"{name}.secret", secret.encode())
     store = StoreAccess(address=ports.state, password_file=folder / "state.secret")
+    cache = Store(
+        Valkey(StoreKind.CACHE, ports.cache, folder / "cache"),
+        StoreAccess(address=ports.cache, password_file=folder / "state.secret"),
+    )
+    cache.server.write_config(PASSWORD)
     nowhere = Address("127.0.0.1", 9)
     config = AgentConfig(
         region=region,
@@ -232,19 +308,19 @@ def _cell(folder: Path, region: str, topology: Topology, file: Path, plan: PortP
         admin_token_file=folder / "agent.secret",
         dashboard=nowhere,
         ray_token_file=folder / "agent.secret",
-        cache=store,
+        cache=cache.access,
         state=store,
         state_marker=folder / "marker.json",
         listen=ports.agent,
-        peers=plan.agents_of(region),
+        peers=cells.peers(region),
         agent_token_file=folder / "agent.secret",
         session_key_file=folder / "session.secret",
-        topology_file=file,
+        topology_file=cells.file,
     )
     wiring = StateWiring(
         region=region,
         zone=topology.regions[region].zone,
-        cache=store,
+        cache=cache.access,
         state=store,
         agent=ports.agent,
         agent_token_file=folder / "agent.secret",
@@ -254,4 +330,5 @@ def _cell(folder: Path, region: str, topology: Topology, file: Path, plan: PortP
         digest=topology.digest,
     )
     write_state_wiring(folder / "state.json", wiring)
-    return Cell(region, server, config, wiring, folder / "state.json", topology)
+    own = ValkeyStore.connect(store, region)
+    return Cell(region, server, cache, config, wiring, folder / "state.json", topology, cells.settings, own)

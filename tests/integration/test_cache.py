@@ -364,10 +364,10 @@ async def test_a_session_passes_by_the_entry_that_is_older(store: ValkeyCacheSto
     class Session:
         vector = NOTHING
 
-        def needs(self) -> Vector:
+        async def needs(self, *namespaces: str) -> Vector:
             return self.vector
 
-        def saw(self, dot: Dot) -> None: ...
+        def saw(self, namespace: str, dot: Dot) -> None: ...
 
     source, session = Numbers(values={"k": 1}), Session()
     _, plain = reader(store, source, Policy(early=0))

@@ -41,10 +41,10 @@ class Reader:
     vector: Vector = NOTHING
     seen: list[Dot] = field(default_factory=list)
 
-    def needs(self) -> Vector:
+    async def needs(self, *_: str) -> Vector:
         return self.vector
 
-    def saw(self, dot: Dot) -> None:
+    def saw(self, _: str, dot: Dot) -> None:
         self.seen.append(dot)
 
 
@@ -442,7 +442,7 @@ async def test_what_is_missing_is_told(region: Region) -> None:
     with pytest.raises(NoPosition, match="position"):
         await of("pages", loader, depends=[("things", "k")], caches=lambda: caches).get("k")
     pages = of("others", loader)
-    with pytest.raises(NoCaches, match="atoll up"):
+    with pytest.raises(NoCaches, match="AtollMiddleware"):
         await pages.get("k")
     CACHES.set(caches)
     assert await pages.get("k") == b""

@@ -2,6 +2,8 @@
 
 import string
 from collections.abc import AsyncIterator
+from random import Random
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -9,9 +11,17 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atoll import cache
+from atoll.cache import Loaded
+from atoll.cache.model import ModelCacheStore
+from atoll.clock import SystemClock
 from atoll.sdk import Coordinates, great_circle_km
+from atoll.state.values import codec_for
+from atoll.state.vector import NOTHING, Dot
+from atoll_services.catalog import api
 from atoll_services.catalog.api import create_api
 from atoll_services.catalog.catalog import Catalog
+from atoll_services.catalog.listing import Description, Price
 from atoll_services.catalog.names import NameIndex, fold
 from atoll_services.catalog.nearest import NearestIndex
 from atoll_services.cities import load_cities
@@ -183,3 +193,55 @@ async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(client: htt
 @given(query=st.text(alphabet=string.printable, max_size=20))
 def test_no_query_breaks_the_search(catalog: Catalog, query: str) -> None:
     assert len(catalog.search(query, None, 5)) <= 5
+
+
+@pytest_asyncio.fixture
+async def shop(catalog: Catalog) -> AsyncIterator[httpx.AsyncClient]:
+    """With a state in memory behind the caches."""
+
+    class Registers:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.values: dict[str, bytes | None] = {}
+
+        async def load(self, key: str) -> Loaded:
+            return Loaded(self.values.get(key), None, NOTHING)
+
+        async def store(self, key: str, value: bytes | None) -> Dot:
+            self.values[key] = value
+            return Dot("here.1700000000", len(self.values))
+
+    clock = SystemClock()
+    caches = cache.Caches(cache.Tiers(ModelCacheStore(clock), clock, Random(1)))
+    patch = pytest.MonkeyPatch()
+    for name, codec in (("PRICES", codec_for(Price)), ("DESCRIPTIONS", codec_for(Description))):
+        patch.setattr(
+            api, name, cache.over(Registers(name.lower()), codec=cast("Any", codec), caches=lambda: caches)
+        )
+    transport = httpx.ASGITransport(create_api(catalog), root_path="/catalog")
+    async with httpx.AsyncClient(transport=transport, base_url="http://cell/catalog") as client:
+        yield client
+    await caches.close()
+    patch.undo()
+
+
+@pytest.mark.parametrize(
+    ("what", "value"), [("price", {"cents": 250, "currency": "EUR"}), ("description", {"text": "The Liffey"})]
+)
+async def test_prices_and_descriptions_are_set_and_shown(
+    shop: httpx.AsyncClient, what: str, value: dict[str, object]
+) -> None:
+    path = f"/postcards/{DUBLIN}/{what}"
+    missing = await shop.get(path)
+    assert (missing.status_code, missing.json()["type"]) == (404, f"urn:atoll:problem:no-{what}")
+    assert (await shop.put(path, json=value)).json() == value
+    assert (await shop.get(path)).json() == value
+    assert (await shop.put(path, json={**value, "more": 1})).status_code == 422
+    assert (await shop.put(f"/postcards/1/{what}", json=value)).status_code == 404
+
+
+async def test_without_state_prices_say_so_and_postcards_are_there(client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"/postcards/{DUBLIN}/price")
+    assert answer.status_code == 503
+    assert "no state" in answer.json()["detail"]
+    assert (await client.get(f"/postcards/{DUBLIN}")).status_code == 200

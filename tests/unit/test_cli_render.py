@@ -5,6 +5,7 @@ from dataclasses import replace
 import jsonschema
 import pytest
 from rich.console import Console
+from tests.unit.state_reports import state_documents_written, state_report
 
 from atoll.cell.progress import Progress, StepState
 from atoll.cell.status import (
@@ -64,6 +65,7 @@ def region_status() -> RegionStatus:
         in_flight={"quote": 3},
         capacity={"quote": 64},
         health={"us-east/gateway-1": "healthy", "entry": "unhealthy: silent for 1.6 s"},
+        state_report=state_report(),
     )
 
 
@@ -140,6 +142,21 @@ def test_status_has_processes_replicas_load_and_health(screen: Console, status: 
     entry = next(line for line in text.splitlines() if line.startswith("entry "))
     assert entry.split() == ["entry", "killed", "-", "0", "0", "MiB"]
     assert "fault" not in text
+
+
+def test_status_has_a_line_on_each_region_s_state(screen: Console, status: RunStatus) -> None:
+    down = replace(region_status(), state_report=None)
+    skewed = replace(
+        region_status(), state_report=replace(state_report(), writes_refused="this clock is 300 ms behind")
+    )
+    regions = {"eu-west": region_status(), "us-east": down, "eu-central": skewed}
+    render.print_status(screen, replace(status, regions=regions))
+    lines = text_of(screen).partition("State of")[2].partition("Process")[0].splitlines()
+    told = {line.split()[0]: line for line in lines[2:] if line}
+    for part in ("eu-central: 93.0 s, no link", "1,200 entries, 5 MiB", " 5 ", "3, 4 broken off", "1.25"):
+        assert part in told["eu-west"]
+    assert "no answer" in told["us-east"]
+    assert "writes are refused: this clock is 300 ms behind" in told["eu-central"]
 
 
 def test_status_tells_of_faults_refused_topologies_and_what_is_waited_for(
@@ -240,6 +257,7 @@ def test_documents_are_what_their_schemas_say(status: RunStatus, explanation: Ex
         "atoll.explain/1": EXPLAIN.dump_json(explanation),
         "atoll.simulation/1": SIMULATION.dump_json(simulation_document()),
         "atoll.simulations/1": SIMULATIONS.dump_json(simulations_document()),
+        **state_documents_written(),
     }
     assert written.keys() == documents.DOCUMENTS.keys()
     for name, body in written.items():

@@ -9,16 +9,19 @@ import contextlib
 import logging
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from atoll.agent.config import AgentConfig, read_agent_config
+from atoll.agent.figures import gather
+from atoll.agent.inspect import Inspector
 from atoll.agent.observe import Observer
-from atoll.agent.report import CELL_REPORT
+from atoll.agent.report import CELL_REPORT, CellReport
 from atoll.agent.state import StateAgent
 from atoll.channel import serve_channels
 from atoll.clock import SystemClock
-from atoll.rpc import Document, RpcError, SocketPathError, serve
+from atoll.rpc import Document, Progress, RpcError, SocketPathError, serve_streaming
 from atoll.secrets import SecretError, read_secret
 from atoll.state.marker import MarkerError
 from atoll.telemetry.logs import configure
@@ -29,7 +32,9 @@ INTERVAL_S = 1.0
 
 
 async def run(config: AgentConfig) -> None:
-    """Looks every second, and answers ``report`` with what it saw last; replicates meanwhile."""
+    """Looks every second, and answers ``report`` with what it saw last, and operators' questions; replicates
+    meanwhile.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -37,19 +42,28 @@ async def run(config: AgentConfig) -> None:
     secret = read_secret(config.agent_token_file).encode()
     topology = load(config.topology_file, regions=config.regions)
     state = StateAgent(config, secret, topology, SystemClock(), Random())
+    inspector = Inspector(config.region, state, SystemClock())
     observer = Observer(config, SystemClock())
-    latest = await observer.observe()
 
-    async def handle(method: str, params: Document) -> Document:
+    async def look() -> CellReport:
+        report, figures = await asyncio.gather(observer.observe(), gather(state))
+        return replace(report, state=figures)
+
+    latest = await look()
+
+    async def handle(method: str, params: Document, progress: Progress) -> Document:
+        if method in inspector.methods:
+            return await inspector.answer(method, params, progress)
         if method != "report":
-            raise RpcError("no-such-method", f"an agent has no method {method!r}; it has: report")
+            known = ", ".join(("report", *inspector.methods))
+            raise RpcError("no-such-method", f"an agent has no method {method!r}; it has: {known}")
         document: Document = CELL_REPORT.dump_python(latest, mode="json")
         return document
 
     try:
         async with (
             await serve_channels(config.listen, secret, config.region, state.purposes),
-            await serve(config.socket, handle),
+            await serve_streaming(config.socket, handle),
             asyncio.TaskGroup() as group,
         ):
             replicating = group.create_task(state.run())
@@ -57,7 +71,7 @@ async def run(config: AgentConfig) -> None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(INTERVAL_S):
                         await stop.wait()
-                latest = await observer.observe()
+                latest = await look()
             replicating.cancel()
     finally:
         await state.close()

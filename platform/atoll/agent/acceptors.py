@@ -1,13 +1,13 @@
 """Looks after the acceptor sets of the strong namespaces, from one region.
 
-It founds them, learns of changes, brings changes that were left half-way to their end, and lets the region's own store
-in again after its disk was lost.
+It founds them, moves them by one at a time to where the topology wants them, learns of changes, brings changes that
+were left half-way to their end, and lets the region's own store in again after its disk was lost.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from atoll.state.strong.backend import StrongError
 from atoll.state.strong.membership import Configuration, Member, MembershipError
@@ -33,17 +33,22 @@ class AcceptorKeeper:
         acceptors: Acceptors,
         registers: Registers,
         regions: Mapping[str, tuple[str, ...]],
+        members: Collection[str],
     ) -> None:
-        """`regions` are the namespaces with the regions in which the topology lets their acceptors begin."""
+        """`regions` are the namespaces with the regions in which the topology wants their acceptors; `members` are all
+        regions that it has.
+        """
         self._region = region
         self._own = own
         self._acceptors = acceptors
         self._registers = registers
         self._regions = regions
+        self._members = members
 
-    def use(self, regions: Mapping[str, tuple[str, ...]]) -> None:
+    def use(self, regions: Mapping[str, tuple[str, ...]], members: Collection[str]) -> None:
         """Takes up another topology: new namespaces. Acceptors of known ones change through their own register."""
         self._regions = regions
+        self._members = members
 
     async def run(self) -> None:
         """For ever."""
@@ -66,14 +71,16 @@ class AcceptorKeeper:
         """Whether the set is known, whole and settled."""
         reconfiguration = Reconfiguration(namespace, self._registers, self._acceptors)
         try:
-            found = await reconfiguration.learn(regions)
-            if found is None and self._region == regions[0]:
+            found = await reconfiguration.learn({*regions, *self._members})
+            if found is None and self._region == regions[0] and await self._all_answer(reconfiguration):
                 found = await reconfiguration.found(regions)
                 log.info("acceptors are founded", extra={"namespace": namespace, "regions": _regions(found)})
             if found is None:
                 return False
             found = await reconfiguration.finish()
-            return await self._take_part(reconfiguration, found)
+            if not await self._take_part(reconfiguration, found):
+                return False
+            return self._region != regions[0] or await self._move(reconfiguration, found, regions)
         except (StrongError, MembershipError) as error:
             log.info("acceptors are not settled yet", extra={"namespace": namespace, "reason": str(error)})
             return False
@@ -95,6 +102,29 @@ class AcceptorKeeper:
         for member in lost:
             await reconfiguration.leave(member)
         return True
+
+    async def _all_answer(self, reconfiguration: Reconfiguration) -> bool:
+        """Whether no region is left that might know of a set that was founded before the topology named these ones."""
+        return set(self._members) <= (await reconfiguration.describe(self._members)).keys()
+
+    async def _move(
+        self, reconfiguration: Reconfiguration, found: Configuration, regions: tuple[str, ...]
+    ) -> bool:
+        """Takes the next step to where the topology wants the acceptors; whether there is none left."""
+        joining = set(regions) - set(_regions(found))
+        leaving = [member for member in found.members if member.region not in regions]
+        if joining and len(found.members) <= len(regions):
+            region = min(joining)
+            described = (await reconfiguration.describe((region,))).get(region)
+            if described is None or described.identity is None:
+                return False  # it is tried again
+            moved = await reconfiguration.join(Member(region, described.identity))
+        elif leaving:
+            moved = await reconfiguration.leave(leaving[0])
+        else:
+            return True
+        log.info("acceptors have moved", extra={"namespace": found.namespace, "regions": _regions(moved)})
+        return False
 
 
 def _regions(configuration: Configuration) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
+from atoll.cell.state_report import StateReport
 from atoll.cell.status import ReplicaCount
 
 SCHEMA = "atoll.cell-report/1"
@@ -38,6 +39,8 @@ class CellReport:
     serve_answers: bool
     cache_answers: bool
     state_answers: bool
+    state: StateReport | None = None
+    """None while the state store does not answer, or if nobody but its agent could say it."""
     schema: str = SCHEMA
 
 

@@ -1,7 +1,6 @@
 """The state's part of an agent: replication with the other regions' agents, and strong registers."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from random import Random
@@ -9,6 +8,7 @@ from random import Random
 import httpx
 
 from atoll.agent.config import AgentConfig
+from atoll.agent.invalidate import InvalidatingStore, Invalidator
 from atoll.agent.peers import ASK, LOG, AgentPeers, LogChannel
 from atoll.agent.strong import StrongService
 from atoll.channel import Answerer, Channel, Remote, Wire
@@ -16,13 +16,28 @@ from atoll.channel.channel import Serve
 from atoll.clock import Clock
 from atoll.state.errors import StateError
 from atoll.state.marker import ensure_marker
-from atoll.state.replication import Membership, PeerLost, ReplicationStatistics, Replicator
+from atoll.state.replication import (
+    DEFAULTS,
+    Membership,
+    PeerLost,
+    ReplicationSettings,
+    ReplicationStatistics,
+    Replicator,
+)
 from atoll.state.strong.etcd import Etcd
 from atoll.state.strong.registers import RegistersStatistics
 from atoll.state.strong.valkey_acceptor import ValkeyAcceptor
 from atoll.state.valkey_store import ValkeyStore
 from atoll.stores import open_store
-from atoll.topology import Backend, Level, Topology, TopologyError, load
+from atoll.topology import (
+    Backend,
+    Level,
+    SuccessionError,
+    Topology,
+    TopologyError,
+    check_namespaces,
+    load,
+)
 
 LOOK_S = 1.0
 """How often the topology's file is looked at."""
@@ -34,7 +49,13 @@ class StateAgent:
     """One region's. It may be killed and started at any point: all that it must remember is in the state store."""
 
     def __init__(
-        self, config: AgentConfig, secret: bytes, topology: Topology, clock: Clock, chance: Random
+        self,
+        config: AgentConfig,
+        secret: bytes,
+        topology: Topology,
+        clock: Clock,
+        chance: Random,
+        settings: ReplicationSettings = DEFAULTS,
     ) -> None:
         """Raises `MarkerError`, `SecretError`."""
         self._config = config
@@ -43,7 +64,13 @@ class StateAgent:
             config.state, retries=1
         )  # repeating a request to an acceptor changes nothing
         self._http = httpx.AsyncClient(trust_env=False)
-        self._store = ValkeyStore(open_store(config.state), open_store(config.state), config.region)
+        self._invalidator = Invalidator(config.cache, clock, chance)
+        self._store = InvalidatingStore(
+            open_store(config.state),
+            open_store(config.state),
+            config.region,
+            self._invalidator.invalidations,
+        )
         self._peers = AgentPeers(config.region, config.peers, secret)
         self._replicator = Replicator(
             config.region,
@@ -53,6 +80,7 @@ class StateAgent:
             membership_of(topology),
             clock,
             chance,
+            settings,
         )
         self._strong = StrongService(
             config.region,
@@ -60,6 +88,7 @@ class StateAgent:
             ValkeyAcceptor(self._client),
             self._peers,
             acceptors_of(topology),
+            tuple(topology.regions),
             clock,
             chance,
             self._replicator.reaches,
@@ -71,10 +100,33 @@ class StateAgent:
         """What other agents and the region's replicas may connect for."""
         return {LOG: self._serve_log, "calls": Answerer({ASK: self._answer, **self._strong.methods})}
 
+    @property
+    def store(self) -> ValkeyStore:
+        """The region's, for its figures and for operators."""
+        return self._store
+
+    @property
+    def invalidator(self) -> Invalidator:
+        return self._invalidator
+
+    @property
+    def replicator(self) -> Replicator:
+        return self._replicator
+
+    @property
+    def strong(self) -> StrongService:
+        return self._strong
+
+    @property
+    def topology(self) -> Topology:
+        """In force."""
+        return self._topology
+
     async def run(self) -> None:
         """For ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._replicator.run())
+            group.create_task(self._invalidator.run(self._store, self._config.region, self._held))
             group.create_task(self._strong.run())
             group.create_task(self._follow_topology())
 
@@ -85,8 +137,13 @@ class StateAgent:
         await self._strong.close()
         await self._peers.close()
         await self._store.aclose()
+        await self._invalidator.close()
         await self._client.aclose()
         await self._http.aclose()
+
+    def _held(self) -> frozenset[str]:
+        """Namespaces whose data may be here."""
+        return membership_of(self._topology).of(self._config.region)
 
     async def _serve_log(self, channel: Channel) -> None:
         await self._replicator.serve(LogChannel(channel))
@@ -102,13 +159,31 @@ class StateAgent:
         seen = self._topology.digest
         while True:
             await asyncio.sleep(LOOK_S)
-            with contextlib.suppress(TopologyError):
+            try:
                 found = load(self._config.topology_file, regions=self._config.regions)
-                if found.digest != seen and found.revision >= self._topology.revision:
-                    seen, self._topology = found.digest, found
-                    self._replicator.use(membership_of(found))
-                    self._strong.use(acceptors_of(found))
-                    log.info("topology taken up", extra={"revision": found.revision})
+            except TopologyError:
+                continue  # gateways and `atoll deploy` say so
+            if found.digest == seen:
+                continue
+            seen = found.digest
+            try:
+                self._take_up(found)
+            except SuccessionError as error:
+                log.warning("topology refused", extra={"revision": found.revision, "reason": str(error)})
+
+    def _take_up(self, found: Topology) -> None:
+        """Raises `SuccessionError`. Other regions are no reason: a link to a new one needs another configuration, and
+        so another start, of this agent.
+        """
+        if found.revision < self._topology.revision:
+            raise SuccessionError(
+                f"revision {found.revision} is older than {self._topology.revision}, which is in force; count it up"
+            )
+        check_namespaces(self._topology.namespaces, found.namespaces)
+        self._topology = found
+        self._replicator.use(membership_of(found))
+        self._strong.use(acceptors_of(found), tuple(found.regions))
+        log.info("topology taken up", extra={"revision": found.revision})
 
 
 def membership_of(topology: Topology) -> Membership:

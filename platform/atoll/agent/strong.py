@@ -6,7 +6,7 @@ another proposer's  accept                         -> this region's acceptor
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from random import Random
 
@@ -18,6 +18,7 @@ from atoll.state.strong.backend import (
     StrongBackend,
     Unavailable,
     Unknown,
+    Versioned,
 )
 from atoll.state.strong.home import Homes
 from atoll.state.strong.messages import Reply, Request
@@ -67,13 +68,14 @@ class StrongService:
         acceptor: ValkeyAcceptor,
         peers: AgentPeers,
         regions: Mapping[str, tuple[str, ...]],
+        members: Collection[str],
         clock: Clock,
         chance: Random,
         reachable: Callable[[str], bool],
         others: Mapping[str, StrongBackend] | None = None,
     ) -> None:
-        """`regions` are the namespaces with the acceptor regions that the topology names; `others` those that have a
-        backend of their own (etcd).
+        """`regions` are the namespaces with the acceptor regions that the topology names; `members` all regions that it
+        has; `others` namespaces that have a backend of their own (etcd).
         """
         self._region = region
         self._acceptor = acceptor
@@ -81,7 +83,7 @@ class StrongService:
         self._registers = Registers(self._acceptors, proposer, chance)
         self._regions = regions
         self._others = others or {}
-        self._keeper = AcceptorKeeper(region, acceptor, self._acceptors, self._registers, regions)
+        self._keeper = AcceptorKeeper(region, acceptor, self._acceptors, self._registers, regions, members)
         proposers: dict[str, StrongBackend] = {
             other: RemoteProposer(partial(peers.call, other), "propose") for other in peers.regions
         }
@@ -99,13 +101,17 @@ class StrongService:
             "strong.change": lambda _, body: self._change(self._backend(body), body),
         }
 
+    async def get(self, namespace: str, key: str, timeout_s: float) -> Versioned | None:
+        """A linearizable read, as a replica's. Raises `Unavailable`."""
+        return await self._others.get(namespace, self._homes).get(namespace, key, timeout_s=timeout_s)
+
     def statistics(self) -> RegistersStatistics:
         return self._registers.statistics()
 
-    def use(self, regions: Mapping[str, tuple[str, ...]]) -> None:
+    def use(self, regions: Mapping[str, tuple[str, ...]], members: Collection[str]) -> None:
         """Takes up another topology."""
         self._regions = regions
-        self._keeper.use(regions)
+        self._keeper.use(regions, members)
 
     async def run(self) -> None:
         """For ever: looks after the acceptor sets."""

@@ -1,10 +1,11 @@
 """Caches that are never silently wrong: memory, then the region's cache store, then the loader.
 
-    from atoll import cache
+    from atoll import cache, state
 
-    prices = cache.over(namespace, cache.aside(ttl_s=60))            # or write_through, refresh_ahead
-    await prices.get("lamp"), await prices.put("lamp", b"12.50")
+    prices = cache.over(state.namespace("prices"), cache.aside(ttl_s=60), model=Price)
+    await prices.get("lamp"), await prices.put("lamp", Price(cents=1250))
 
+    # Others are write_through and refresh_ahead, and a loader of one's own:
     pages = cache.of("pages", loader=render, policy=cache.aside(ttl_s=300), depends=lambda key: [("prices", key)])
 
 A write in any region drops its key from the caches of every region within the replication's lag; a process's memory
@@ -16,12 +17,12 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast, overload
 
+from atoll.cache.binding import NoCaches, StateSource, of_scope, opened
 from atoll.cache.caches import (
     RAW,
     Cached,
     Caches,
     CachesStatistics,
-    Codec,
     Computed,
     Dependency,
     Depends,
@@ -33,6 +34,8 @@ from atoll.cache.source import Loaded, Session, Source
 from atoll.cache.store import CacheStoreUnavailable, Dropped
 from atoll.cache.tiers import LoadTimeout, Tiers
 from atoll.cache.valkey_store import ValkeyCacheStore
+from atoll.state.sdk.namespace import Namespace
+from atoll.state.values import Codec, codec_for
 
 __all__ = [
     "CACHES",
@@ -63,6 +66,7 @@ __all__ = [
     "Write",
     "aside",
     "of",
+    "opened",
     "over",
     "refresh_ahead",
     "write_through",
@@ -70,25 +74,21 @@ __all__ = [
 
 T = TypeVar("T")
 
-CACHES: Final[ContextVar[Caches]] = ContextVar("caches")
-"""The caches of the process, for whoever runs now. Set by what starts a replica."""
-
-
-class NoCaches(RuntimeError):
-    """A cache was used where none is open."""
+CACHES: Final[ContextVar[Caches | None]] = ContextVar("caches", default=None)
+"""Other caches than those of the process, for whoever runs now; for tests and tools."""
 
 
 def current() -> Caches:
     """The caches of the process. Raises `NoCaches`."""
-    try:
-        return CACHES.get()
-    except LookupError:
-        raise NoCaches(
-            "a cache was used outside a replica with state; run the service under `atoll up`, or give over() and of() "
-            "their `caches`"
-        ) from None
+    return CACHES.get() or of_scope()
 
 
+@overload
+def over(source: Namespace, policy: Policy = ..., *, caches: Callable[[], Caches] = ...) -> Cached[Any]: ...
+@overload
+def over(
+    source: Namespace, policy: Policy = ..., *, model: type[T], caches: Callable[[], Caches] = ...
+) -> Cached[T]: ...
 @overload
 def over(source: Source, policy: Policy = ..., *, caches: Callable[[], Caches] = ...) -> Cached[bytes]: ...
 @overload
@@ -96,14 +96,20 @@ def over(
     source: Source, policy: Policy = ..., *, codec: Codec[T], caches: Callable[[], Caches] = ...
 ) -> Cached[T]: ...
 def over(
-    source: Source,
+    source: Namespace | Source,
     policy: Policy | None = None,
     *,
-    codec: Codec[T] | Codec[bytes] = RAW,
+    model: Any = None,
+    codec: Codec[Any] = RAW,
     caches: Callable[[], Caches] = current,
-) -> Cached[T] | Cached[bytes]:
-    """A cache over a namespace of the state. It finds its process's `Caches` when it is used."""
-    return Cached(caches, source, policy or Policy(), cast("Codec[Any]", codec))
+) -> Cached[Any]:
+    """A cache over the registers of a namespace, whose values are as in `Namespace.register` with the same `model`.
+
+    It finds its process's `Caches` when it is used. A `Source` of one's own is cached as bytes, or as `codec` reads it.
+    """
+    if isinstance(source, Namespace):
+        return Cached(caches, StateSource(source.name), policy or Policy(), codec_for(model))
+    return Cached(caches, source, policy or Policy(), codec)
 
 
 @overload

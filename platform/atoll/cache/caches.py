@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from atoll.cache.policy import Policy, Write
 from atoll.cache.source import Loaded, NoSession, Session, Source
 from atoll.cache.store import CacheStoreUnavailable, Dropped, Place
 from atoll.cache.tiers import Tiers, TiersStatistics, Wanted, memory_name, wanted
+from atoll.state.values import Codec
 from atoll.state.vector import NOTHING, Dot, Vector
 
 T = TypeVar("T")
@@ -23,24 +25,16 @@ OWN: Final = "~"
 """Before the names of caches with loaders of their own; no namespace of the state begins with it."""
 
 
-class Codec(Protocol[T]):
-    """How values become bytes."""
-
-    def encode(self, value: T) -> bytes: ...
-
-    def decode(self, content: bytes) -> T: ...
-
-
 class Raw:
-    """Bytes are bytes."""
+    """Bytes are bytes, with no word of their kind before them."""
 
     __slots__ = ()
 
     def encode(self, value: bytes) -> bytes:
         return value
 
-    def decode(self, content: bytes) -> bytes:
-        return content
+    def decode(self, payload: bytes, namespace: str, key: str) -> bytes:
+        return payload
 
 
 RAW: Final = Raw()
@@ -67,13 +61,13 @@ class Cached(Generic[T]):
         what the state raises, and `TimeoutError` after `wait_s` seconds.
         """
         caches = self._caches()
-        needs = caches.session.needs()
+        needs = await caches.session.needs(self._name)
         entry = caches.tiers.peek(memory_name(self._name, key), (), needs, dropped=True)
         if entry is None:
-            entry = await caches.tiers.fetch(self._wanted(key), needs, wait_s)
+            entry = await caches.tiers.fetch(self._wanted(caches, key), needs, wait_s)
         if entry.dot is not None:
-            caches.session.saw(entry.dot)
-        return None if entry.value is None else self._codec.decode(entry.value)
+            caches.session.saw(self._name, entry.dot)
+        return None if entry.value is None else self._codec.decode(entry.value, self._name, key)
 
     async def put(self, key: str, value: T) -> Dot:
         """Writes to the state, then drops the key from the region's cache. Raises what the state raises.
@@ -92,11 +86,12 @@ class Cached(Generic[T]):
         dot = await self._source.store(key, content)
         await caches.wrote(self._name, key, dot)
         if self._policy.write is Write.LOAD:
-            await caches.tiers.warm(self._wanted(key), Vector.of([dot]))
+            await caches.tiers.warm(self._wanted(caches, key), Vector.of([dot]))
         return dot
 
-    def _wanted(self, key: str) -> Wanted:
-        return wanted(Place(self._name, key), partial(self._source.load, key), self._policy, dropped=True)
+    def _wanted(self, caches: "Caches", key: str) -> Wanted:
+        load = partial(caches.load, partial(self._source.load, key))
+        return wanted(Place(self._name, key), load, self._policy, dropped=True)
 
 
 class Computed(Generic[T]):
@@ -127,14 +122,14 @@ class Computed(Generic[T]):
         """
         caches = self._caches()
         depends = tuple(self._depends(key) if callable(self._depends) else self._depends)
-        needs = caches.session.needs() if depends else NOTHING
+        needs = await caches.session.needs(*{namespace for namespace, _ in depends}) if depends else NOTHING
         names = tuple(memory_name(*each) for each in depends)
         entry = caches.tiers.peek(memory_name(self._name, key), names, needs, dropped=bool(depends))
         if entry is None:
-            load = partial(self._load, caches, key, depends)
+            load = partial(caches.load, partial(self._load, caches, key, depends))
             want = wanted(Place(self._name, key, depends), load, self._policy, dropped=bool(depends))
             entry = await caches.tiers.fetch(want, needs, wait_s)
-        return None if entry.value is None else self._codec.decode(entry.value)
+        return None if entry.value is None else self._codec.decode(entry.value, self._name, key)
 
     async def flush(self) -> None:
         """Drops every entry of the region, and what is in this process's memory; other processes' live a second longer.
@@ -179,26 +174,45 @@ class Caches:
         tiers: Tiers,
         session: Session | None = None,
         position: Callable[[], Awaitable[Vector]] = _no_position,
+        loading: Callable[[], AbstractContextManager[object]] = nullcontext,
+        closing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`position` reads the vector of the region's state; needed for caches with `depends`."""
+        """`position` reads the vector of the region's state; needed for caches with `depends`.
+
+        `loading` is entered around each load: one that belongs to no reader has no context of its own. `closing` ends
+        the connections that `tiers` uses.
+        """
         self.tiers = tiers
         self.session: Session = session or NoSession()
         self.position = position
+        self._loading = loading
+        self._closing = closing
         self._undropped = 0
 
+    async def load(self, load: Callable[[], Awaitable[Loaded]]) -> Loaded:
+        """Runs a load, in a context in which the state can be read."""
+        with self._loading():
+            return await load()
+
     async def wrote(self, namespace: str, key: str, dot: Dot) -> None:
-        """This process has written to the state: drops the key here and in the region, or leaves that to the agent."""
+        """This process has written to the state: drops the key here and in the region, or leaves that to the agent.
+
+        Telling it twice changes nothing, and costs nothing.
+        """
         dropped = Dropped(namespace, key, dot)
-        self.tiers.drop(dropped)
-        self.session.saw(dot)
+        self.session.saw(namespace, dot)
+        if not self.tiers.drop(dropped):
+            return
         try:
             await self.tiers.store.drop([dropped], math.ceil(self.tiers.policy.floor_s * 1000))
         except CacheStoreUnavailable:
             self._undropped += 1
 
     async def close(self) -> None:
-        """Ends loads under way."""
+        """Ends loads under way, and closes connections."""
         await self.tiers.close()
+        if self._closing is not None:
+            await self._closing()
 
     def statistics(self) -> CachesStatistics:
         return CachesStatistics(self.tiers.statistics(), self._undropped)

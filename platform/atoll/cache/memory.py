@@ -133,8 +133,11 @@ class Memory:
             self._evictions += 1
         return True
 
-    def raise_floor(self, record: str, dot: Dot) -> None:
-        """From now on no entry of the record is served that has not seen `dot`, nor any that depends on it."""
+    def raise_floor(self, record: str, dot: Dot) -> bool:
+        """From now on no entry of the record is served that has not seen `dot`, nor any that depends on it.
+
+        False if that was so before.
+        """
         self._drops += 1
         now = self._now()
         known = self._floors.pop(record, None)
@@ -145,6 +148,7 @@ class Memory:
             self._remove(record)
             self._overtaken += 1
         self._shed_floors(now)
+        return not vector.covers(dot)
 
     def clear(self) -> None:
         """Drops every entry; floors stay."""

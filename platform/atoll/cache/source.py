@@ -16,6 +16,8 @@ class Loaded:
     """The write that made it; None if nothing says."""
     vector: Vector
     """What the region's state had seen when the value was read, or less. More would let an old value pass a floor."""
+    left_s: float | None = None
+    """How long the value may be shown at all; None: no such limit."""
 
 
 class Source(Protocol):
@@ -38,11 +40,14 @@ class Source(Protocol):
 class Session(Protocol):
     """The session of the reader that runs now."""
 
-    def needs(self) -> Vector:
-        """What the reader has read and written: it must see nothing older."""
+    async def needs(self, *namespaces: str) -> Vector:
+        """What the reader of these has read and written: it must see nothing older.
+
+        Raises what the state raises if its region may not answer for one of them now.
+        """
         ...
 
-    def saw(self, dot: Dot) -> None:
+    def saw(self, namespace: str, dot: Dot) -> None:
         """The reader has been given a value that this write made, or has written."""
         ...
 
@@ -52,7 +57,7 @@ class NoSession:
 
     __slots__ = ()
 
-    def needs(self) -> Vector:
+    async def needs(self, *namespaces: str) -> Vector:
         return NOTHING
 
-    def saw(self, dot: Dot) -> None: ...
+    def saw(self, namespace: str, dot: Dot) -> None: ...

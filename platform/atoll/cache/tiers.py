@@ -190,12 +190,16 @@ class Tiers:
             if not task.cancel() and not task.cancelled():
                 task.exception()  # looked at, so that it is not reported as lost
 
-    def drop(self, dropped: Dropped) -> None:
-        """Drops from this process's memory what has not seen a write. Nobody joins a flight from before it any more."""
+    def drop(self, dropped: Dropped) -> bool:
+        """Drops from this process's memory what has not seen a write. Nobody joins a flight from before it any more.
+
+        False if that write has been told before.
+        """
         record = memory_name(dropped.namespace, dropped.key)
-        self._memory.raise_floor(record, dropped.dot)
+        new = self._memory.raise_floor(record, dropped.dot)
         self._flights.forget(record)
         self._flights.forget((record, "anew"))
+        return new
 
     def forget_all(self) -> None:
         """Drops everything from this process's memory."""
@@ -367,11 +371,13 @@ class Tiers:
             delta_ms = (self._clock.monotonic() - began) * 1000
         fresh_s = policy.negative_s if loaded.value is None else policy.ttl_s
         keep_s = policy.negative_s if loaded.value is None else policy.keep_s
+        if loaded.left_s is not None:
+            fresh_s, keep_s = min(fresh_s, loaded.left_s), min(keep_s, loaded.left_s)
         return Entry(
             value=loaded.value,
             made_ms=now_ms,
-            soft_ms=now_ms + math.ceil(fresh_s * 1000),
-            hard_ms=now_ms + math.ceil(keep_s * 1000),
+            soft_ms=now_ms + int(fresh_s * 1000),
+            hard_ms=now_ms + int(keep_s * 1000),
             delta_ms=delta_ms,
             dot=loaded.dot,
             vector=loaded.vector,
@@ -382,7 +388,7 @@ class Tiers:
         policy = self._policy
         sure_ms = entry.made_ms + policy.trust_s * 1000 if fetch.wanted.dropped else math.inf
         error_s = 0.0 if entry.negative else fetch.wanted.policy.error_s
-        spare_s = (entry.soft_ms - now_ms) / 1000 + error_s if error_s else 0.0
+        spare_s = (min(entry.soft_ms + error_s * 1000, entry.hard_ms) - now_ms) / 1000 if error_s else 0.0
         use_ms = min(policy.memory_s * 1000, entry.soft_ms - now_ms, trusted_ms - now_ms)
         self._memory.put(
             fetch.wanted.record,

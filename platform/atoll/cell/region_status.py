@@ -41,6 +41,7 @@ async def region_status(config: WardenConfig, region: Region, cell: Cell, observ
         in_flight=report.in_flight,
         capacity=report.capacity,
         health={},
+        state_report=report.state,
     )
 
 

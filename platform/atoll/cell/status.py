@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
+from atoll.cell.state_report import StateReport
+
 SCHEMA = "atoll.status/1"
 
 
@@ -88,6 +90,8 @@ class RegionStatus:
     """Requests in flight that the region's replicas take at most, a service."""
     health: Mapping[str, str]
     """How each gateway outside sees this region: gateway -> ``healthy`` or ``unhealthy`` and why."""
+    state_report: StateReport | None = None
+    """The figures of its state; None while its agent or its state store does not answer."""
 
 
 @dataclass(frozen=True, slots=True)

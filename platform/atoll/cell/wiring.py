@@ -135,6 +135,7 @@ def gateway_wiring(
         ),
         cache=cache_access(stores or Stores(), ports, files),
         state=state_access(stores or Stores(), ports, files),
+        agent_socket=files.agent_socket,
     )
 
 

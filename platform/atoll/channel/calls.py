@@ -140,8 +140,9 @@ class Caller:
                     answer.set_exception(ChannelClosed(reason))
             if reading is not None and reading is not asyncio.current_task():
                 reading.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await reading
+                await asyncio.wait(
+                    {reading}
+                )  # which a cancellation of this task ends, as awaiting it would hide
         await channel.close()
 
 

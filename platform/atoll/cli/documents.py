@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from atoll.cell.status import RUN_STATUS
+from atoll.cli.state_documents import STATE_DOCUMENTS
 from atoll.routing import EXPLAIN
 from atoll.simulate.report import SIMULATION, SIMULATIONS
 
@@ -23,6 +24,7 @@ DOCUMENTS: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
         "atoll.simulation/1": SIMULATION,
         "atoll.simulations/1": SIMULATIONS,
         "atoll.status/1": RUN_STATUS,
+        **STATE_DOCUMENTS,
     }
 )
 """Name (the value of the document's ``schema``) -> what writes it."""

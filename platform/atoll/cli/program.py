@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "fault": "kill, cut, slow, throttle or freeze something, or heal it",
         "logs": "show what the processes log",
         "dashboard": "say where a region's Ray dashboard is",
+        "state": "look into the replicated state, compare regions, and repair them",
         "topology": "check a topology file",
     }
 )

@@ -6,8 +6,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from atoll.cell.state_report import StateReport
 from atoll.cell.status import ProcessState, ProcessStatus, RegionState, RegionStatus, RunStatus
 from atoll.cli.output import mebibytes, table
+from atoll.cli.render_state import lag
 from atoll.routing.explain import DecisionDocument, ExplainDocument, PlaceDocument
 
 _STATE_STYLE = {
@@ -31,7 +33,7 @@ def print_summary(console: Console, status: RunStatus) -> None:
 def print_status(console: Console, status: RunStatus) -> None:
     """All of `atoll status`."""
     parts: list[RenderableType] = [_headline(status), _regions(status), _services(status)]
-    parts += [_health(status), _processes(status)]
+    parts += [_health(status), _state(status), _processes(status)]
     if status.faults:
         parts.append(_faults(status))
     _print(console, *parts)
@@ -121,6 +123,50 @@ def _health(status: RunStatus) -> Table:
 
 def _view(health: str) -> Text:
     return Text(health or "-", style="" if not health or health.startswith("healthy") else _WRONG_STYLE)
+
+
+def _state(status: RunStatus) -> Table:
+    """A row a region: how its state stands; `atoll state lag` says it of every two regions."""
+    rows = table(
+        "State of",
+        "Worst lag",
+        "Conflicts",
+        "Log",
+        "Tombstones",
+        "Differences",
+        "Resyncs",
+        "Ballots a commit",
+    )
+    for name, region in status.regions.items():
+        report = region.state_report
+        if report is None:
+            rows.add_row(name, Text("no answer", _WRONG_STYLE), *["-"] * 6)
+            continue
+        ballots = report.strong.ballots_per_commit
+        rows.add_row(
+            name,
+            _worst_lag(report),
+            str(sum(report.conflicts.values())),
+            f"{report.log_entries:,} entries, {mebibytes(report.log_bytes)}",
+            f"{report.tombstones:,}",
+            str(report.digest_mismatches),
+            f"{sum(report.resyncs.values())}, {report.resyncs_failed} broken off",
+            "-" if ballots is None else f"{ballots:.2f}",
+        )
+    return rows
+
+
+def _worst_lag(report: StateReport) -> Text:
+    """To whom this region is furthest behind; that of which nothing is known is worst."""
+    if report.writes_refused:
+        return Text(f"writes are refused: {report.writes_refused}", _WRONG_STYLE)
+    if not report.peers:
+        return Text("-")
+    unknown = float("inf")
+    origin, peer = max(
+        report.peers.items(), key=lambda of: unknown if of[1].staleness_s is None else of[1].staleness_s
+    )
+    return Text(f"{origin}: {lag(peer)}", "" if peer.connected else _WRONG_STYLE)
 
 
 def _processes(status: RunStatus) -> Table:

@@ -134,6 +134,15 @@ def decode(data: bytes) -> Operation:
         ) from None
 
 
+def place(data: bytes) -> tuple[str, str] | None:
+    """Namespace and key of a write, without reading the rest; None for what is none, or can't be read."""
+    try:
+        parts = msgpack.unpackb(data, raw=True, strict_map_key=False)
+        return (_text(parts[3]), _text(parts[5])) if parts[:2] == [VERSION, b"w"] else None
+    except (ValueError, TypeError, IndexError, msgpack.UnpackException):
+        return None
+
+
 def _parts(operation: Operation) -> list[object]:
     match operation:
         case Write():

@@ -20,6 +20,9 @@ HEADER: Final = "Atoll-Session"
 LIMIT_BYTES: Final = 4096
 """A longer token is not read: a cookie can't be longer (RFC 6265, section 6.1)."""
 _VERSION: Final = "1"
+_READ: Final = ("1", "2")
+"""A version and its successor work side by side: the successor may only add parts behind the first one, which it can do
+without, so they are passed over here. Clients go from updated regions to others while a deployment is updated."""
 _MAC_BYTES: Final = 16
 
 
@@ -72,16 +75,18 @@ class SessionTokens:
         return content + "." + _text(self._mac(content))
 
     def read(self, token: str) -> Vector | None:
-        """The session; None if it is none of this deployment's, or of another version."""
+        """The session; None if it is none of this deployment's, or of a version that is not read."""
         content, _, mac = token.rpartition(".")
         version, _, payload = content.partition(".")
-        if len(token) > LIMIT_BYTES or version != _VERSION or not token.isascii():
+        if len(token) > LIMIT_BYTES or version not in _READ or not token.isascii():
             return None
         try:
             if not hmac.compare_digest(_bytes(mac), self._mac(content)):
                 return None
-            return Vector(cast("dict[str, int]", msgpack.unpackb(_bytes(payload))))
-        except (binascii.Error, ValueError):
+            parts = msgpack.Unpacker()
+            parts.feed(_bytes(payload))
+            return Vector(cast("dict[str, int]", parts.unpack()))
+        except (binascii.Error, ValueError, msgpack.OutOfData):
             return None
 
     def _mac(self, content: str) -> bytes:

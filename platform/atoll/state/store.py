@@ -254,6 +254,8 @@ class StoreStatistics:
     actor: Actor
     """Empty if the store is closed."""
     complete: bool
+    lost: bool
+    """It was found empty though the region had an epoch before, and is not complete since."""
     refused: str
     """Why writes are refused, as the agent said; empty if they aren't."""
     vector: Vector
@@ -293,7 +295,7 @@ class Store(Protocol):
 
         `identity` is the deployment's; a store that holds another's, or another region's, data refuses (`IDENTITY`).
         `floor` is the largest epoch of this region that anybody else knows, so that a store that lost its disk issues
-        none twice. Logs the begin of the epoch.
+        none twice; a store that is empty though it is not 0 counts as `lost`. Logs the begin of the epoch.
         """
         ...
 

@@ -7,6 +7,7 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from atoll.state.errors import Refusal, StateError, StoreBroken, StoreFull, StoreRefused, StoreUnavailable
+from atoll.stores import heeding_cancellation
 
 Argument: TypeAlias = str | bytes | int
 Reply: TypeAlias = Any
@@ -42,6 +43,11 @@ class Calls:
         return await self.command("FCALL_RO", f"atoll{LIBRARY_VERSION}_{name}", 0, *arguments)
 
     async def command(self, *command: Argument) -> Reply:
+        """Sends one command."""
+        with heeding_cancellation():
+            return await self._command(*command)
+
+    async def _command(self, *command: Argument) -> Reply:
         pool = self._client.connection_pool
         try:
             connection = await pool.get_connection()  # type: ignore[no-untyped-call]
@@ -60,10 +66,11 @@ class Calls:
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        try:
-            return await pipeline.execute()
-        except (exceptions.RedisError, OSError) as error:
-            raise told(error, sent=True) from error
+        with heeding_cancellation():
+            try:
+                return await pipeline.execute()
+            except (exceptions.RedisError, OSError) as error:
+                raise told(error, sent=True) from error
 
     async def messages(self, channel: str) -> AsyncIterator[bytes | None]:
         """What is published from now on. The first None says that it begins, later ones that nothing came lately."""
@@ -72,7 +79,8 @@ class Calls:
             await subscription.subscribe(channel)
             yield None
             while True:
-                message = await subscription.get_message(ignore_subscribe_messages=True, timeout=QUIET_S)
+                with heeding_cancellation():
+                    message = await subscription.get_message(ignore_subscribe_messages=True, timeout=QUIET_S)
                 yield None if message is None else message["data"]
         except (exceptions.RedisError, OSError) as error:
             raise told(error, sent=False) from error

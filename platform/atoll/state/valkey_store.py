@@ -279,6 +279,7 @@ class ValkeyStore:
             region=facts.get("region", ""),
             actor=facts.get("actor", "") if is_open == b"1" else "",
             complete=facts.get("complete") == "1",
+            lost="lost" in facts,
             refused=facts.get("refuse", ""),
             vector=_vector(vector),
             log_entries=log,

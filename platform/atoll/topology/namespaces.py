@@ -77,8 +77,8 @@ class Namespace:
     backend: Backend | None = None
     """For `strong`; None for the other levels."""
     acceptors: tuple[str, ...] = ()
-    """Regions that the registers of a `strong` namespace begin with, 3 or 5; afterwards a register of their own says
-    who they are. A deployment of a topology's first regions alone may lack some: they count as down."""
+    """Regions that the registers of a `strong` namespace begin with, 3 or 5, or are to move to; a register of their own
+    says who they are. A deployment of a topology's first regions alone may lack some: they count as down."""
     etcd: tuple[str, ...] = ()
     """``host:port`` of the etcd's members, for that backend."""
 

@@ -20,6 +20,9 @@ class Kept(Protocol):
     @property
     def backend(self) -> Backend | None: ...
 
+    @property
+    def acceptors(self) -> tuple[str, ...]: ...
+
 
 def check_succession(current: Topology, candidate: Topology) -> None:
     """Raises `SuccessionError` if `candidate` can't be taken up where `current` is in force."""
@@ -40,7 +43,8 @@ def check_succession(current: Topology, candidate: Topology) -> None:
 
 def check_namespaces(current: Mapping[str, Kept], candidate: Mapping[str, Kept]) -> None:
     """Raises `SuccessionError` if a namespace would change its level, or the backend of its strong registers: what was
-    written at one would not be found at the other, and who relied on the guarantee would lose it without notice.
+    written at one would not be found at the other, and who relied on the guarantee would lose it without notice. Or if
+    it would keep none of its acceptors: nobody would be left who can tell the new ones what was agreed on.
     """
     for name, kept in current.items():
         wanted = candidate.get(name)
@@ -51,6 +55,12 @@ def check_namespaces(current: Mapping[str, Kept], candidate: Mapping[str, Kept])
                 f"namespaces.{name} would move from {_words(kept)} to {_words(wanted)}, but its data stays where it "
                 f"was written and would not be found there; declare a namespace of another name and copy what it is "
                 f"to keep, or leave namespaces.{name} as it is"
+            )
+        if kept.acceptors and set(kept.acceptors).isdisjoint(wanted.acceptors):
+            raise SuccessionError(
+                f"namespaces.{name}.acceptors would move from {', '.join(kept.acceptors)} to "
+                f"{', '.join(wanted.acceptors)}, all at once; name acceptors of which some stay, and move the others "
+                "in later revisions"
             )
 
 

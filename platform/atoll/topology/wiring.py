@@ -95,6 +95,8 @@ class GatewayWiring:
     """The region's cache store, where gateways of the region settle rate limits; None for an entry."""
     state: StoreAccess | None = None
     """The region's state store, where idempotency keys are kept; None for an entry."""
+    agent_socket: Path | None = None
+    """Where the region's agent tells its figures, which are among this gateway's metrics; None for an entry."""
 
 
 class WiringError(Exception):

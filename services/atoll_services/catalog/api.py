@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from atoll.sdk import AtollMiddleware, Coordinates, call
 from atoll_services.catalog.catalog import Catalog
+from atoll_services.catalog.listing import DESCRIPTIONS, PRICES, Description, Price
 from atoll_services.cities import City
 from atoll_services.problem import ProblemError, answer_with_problems
 
@@ -121,6 +122,36 @@ def create_api(catalog: Catalog) -> FastAPI:
             quoted_by=quote["served_by"]["region"],
         )
 
+    @api.get("/postcards/{city_id}/price")
+    async def price(city_id: Annotated[int, Path(ge=1)]) -> Price:
+        """What a postcard costs; a change made in another region shows within the replication's lag and a second."""
+        found = await PRICES.get(_known(catalog, city_id))
+        if found is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "no-price", f"postcard {city_id} has no price; PUT one")
+        return found
+
+    @api.put("/postcards/{city_id}/price")
+    async def set_price(city_id: Annotated[int, Path(ge=1)], price: Price) -> Price:
+        """Sets the price; of two changes at once the later one wins in every region."""
+        await PRICES.put(_known(catalog, city_id), price)
+        return price
+
+    @api.get("/postcards/{city_id}/description")
+    async def description(city_id: Annotated[int, Path(ge=1)]) -> Description:
+        """What is said of a postcard, as up to date as its price."""
+        found = await DESCRIPTIONS.get(_known(catalog, city_id))
+        if found is None:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND, "no-description", f"postcard {city_id} has no description; PUT one"
+            )
+        return found
+
+    @api.put("/postcards/{city_id}/description")
+    async def describe(city_id: Annotated[int, Path(ge=1)], description: Description) -> Description:
+        """Sets the description, as the price."""
+        await DESCRIPTIONS.put(_known(catalog, city_id), description)
+        return description
+
     @api.get("/nearest")
     async def nearest(query: Annotated[NearestQuery, Query()]) -> NearPostcards:
         """The postcards nearest to a place."""
@@ -133,6 +164,13 @@ def create_api(catalog: Catalog) -> FastAPI:
         )
 
     return api
+
+
+def _known(catalog: Catalog, city_id: int) -> str:
+    """A postcard's key in the state. Raises `ProblemError` for one that there isn't."""
+    if catalog.postcard(city_id) is None:
+        raise _unknown(city_id)
+    return str(city_id)
 
 
 def _unknown(city_id: int) -> ProblemError:

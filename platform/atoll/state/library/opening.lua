@@ -29,6 +29,7 @@ local function open(args)
   call('HSET', 's:meta', 'v', 1, 'region', region, 'epoch', digits(epoch), 'actor', actor, 'identity', identity,
     'hlc', stamp)
   call('HSETNX', 's:meta', 'complete', 0)
+  if fresh and floor_epoch > 0 then call('HSET', 's:meta', 'lost', 1) end
   if previous then
     known[previous.actor] = previous.seq
     keep_known(previous.actor)
@@ -42,6 +43,7 @@ end
 
 local function complete()
   call('HSET', 's:meta', 'complete', 1)
+  call('HDEL', 's:meta', 'lost')
 end
 
 -- reason, or '' to end it

@@ -75,6 +75,7 @@ class _State:
     seq: int = 0
     stamp: Stamp = ZERO
     complete: bool = False
+    lost: bool = False
     refused: str = ""
     vector: Vector = NOTHING
     peers: dict[str, PeerState] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class _State:
             self.seq,
             self.stamp,
             self.complete,
+            self.lost,
             self.refused,
             self.vector,
             dict(self.peers),
@@ -165,13 +167,14 @@ class ModelStore:
         previous = Dot(state.actor, state.seq) if state.actor else None
         state.region, state.identity = region, identity
         state.actor, state.seq = actor_of(region, epoch), 0
+        state.lost = state.lost or (fresh and floor > 0)
         self._open = True
         self._append("", Begin(self._tick(), previous))
         return Opened(state.actor, previous, fresh)
 
     @_command
     def complete(self) -> None:
-        self._state.complete = True
+        self._state.complete, self._state.lost = True, False
 
     @_command
     def refuse(self, reason: str) -> None:
@@ -518,6 +521,7 @@ class ModelStore:
             region=state.region,
             actor=state.actor if self._open else "",
             complete=state.complete,
+            lost=state.lost,
             refused=state.refused,
             vector=state.vector,
             log_entries=len(state.log.entries),

@@ -15,7 +15,7 @@ from atoll.state.replication.messages import Gap, LogBatch, MessageError, Ping, 
 from atoll.state.replication.peers import Channel, PeerLost, Peers
 from atoll.state.replication.receiver import OutOfStep, Receiver, ReceiverStatistics, Retry
 from atoll.state.replication.settings import ReplicationSettings
-from atoll.state.store import ApplyResult, Batch, Store
+from atoll.state.store import ApplyOutcome, ApplyResult, Batch, Store
 from atoll.state.vector import Dot
 
 log = logging.getLogger(__name__)
@@ -184,13 +184,18 @@ class Pull:
             self._holds.applied(batch.actor)
             self._known.ring()
         self._known.raised(batch.actor, result.seq)
-        await self._told(channel, result)
+        await self._told(channel, batch, result)
 
-    async def _told(self, channel: Channel, result: ApplyResult) -> None:
+    async def _told(self, channel: Channel, batch: Batch, result: ApplyResult) -> None:
         said = self._receiver.applied(result)
         if not isinstance(said, Retry):
             await channel.send(messages.encode(said))
             return
+        if result.outcome is ApplyOutcome.UNREADABLE:
+            log.warning(
+                "an operation is of a newer version than this region's store reads; the link waits until it is updated",
+                extra={"peer": self._peer, "actor": batch.actor, "after": result.seq},
+            )
         end = self._clock.monotonic() + said.after_s
         while (left := end - self._clock.monotonic()) > 0:
             if said.needs is not None and self._known.vector.covers(said.needs):

@@ -7,7 +7,7 @@ be stopped and started at any point: all that it must remember is in the store.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -203,6 +203,34 @@ class Replicator:
             for pull in self._session.pulls.values():
                 pull.again()
             self._session.members_changed.set()
+
+    def transferring(self) -> bool:
+        """Whether state is being taken over from a peer now."""
+        return self._transferring
+
+    async def compare(self, peer: str, namespaces: Collection[str]) -> int | None:
+        """How many buckets of those of `namespaces` that both hold differ from the peer's for good; None: that can't be
+        told now, for what is on its way took too long, or a transfer runs. Raises `PeerLost`, `MessageError` and the
+        store's errors.
+        """
+        session = self._session
+        if session is None:
+            raise PeerLost(f"the state store of {self._region} is not open")
+        if self.transferring():
+            return None
+        shared = [namespace for namespace in self._shared(peer) if namespace in namespaces]
+        differ = await self._performer(session, peer).run(verify(shared))
+        return None if self.transferring() else differ
+
+    async def repair(self, peer: str) -> None:
+        """Takes over what the peer has and this region lacks, as when digests differ; returns when that has ended well.
+        A transfer that breaks off is begun anew for ever: bound it. Raises `PeerLost` if there is no link.
+        """
+        if not self.reaches(peer):
+            raise PeerLost(f"there is no link from {self._region} to {peer} now")
+        self._watch.differs(peer)
+        while self._transferring or self._watch.mends(peer):
+            await self._known.changed()
 
     def staleness_ms(self, origin: str) -> float | None:
         """How old what is missing here of `origin` may be at most; None: nothing is known of it."""

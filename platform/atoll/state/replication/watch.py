@@ -88,6 +88,10 @@ class Watch:
         self._mismatches += 1
         self._differs.add(peer)
 
+    def mends(self, peer: str) -> bool:
+        """Whether a difference from the peer waits for a transfer."""
+        return peer in self._differs
+
     def ended(self, need: Need, vector: Vector, seconds: float) -> None:
         """A transfer has ended well, after so long; it brought all that the peer knew at `vector`."""
         self._taken[need.peer] = vector

@@ -9,15 +9,16 @@ from atoll.channel import Caller
 from atoll.clock import Clock
 from atoll.resilience.deadline import Deadline
 from atoll.secrets import read_secret
+from atoll.state.sdk.admission import only_complete
 from atoll.state.sdk.regional import RegionalState
-from atoll.state.sdk.scope import Scope
+from atoll.state.sdk.scope import Companion, Scope
 from atoll.state.session import Session, SessionTokens, pruned
 from atoll.state.strong.remote import RemoteProposer
 from atoll.state.valkey_store import ValkeyStore
 from atoll.state.vector import NOTHING
 from atoll.state.wiring import StateWiring, read_state_wiring
 from atoll.stores import open_store
-from atoll.topology.wiring import WiringError
+from atoll.topology.wiring import StoreAccess, WiringError
 
 LOOK_S = 1.0
 """How often a process looks whether its wiring has changed."""
@@ -50,13 +51,21 @@ class StateAccess:
         self._clock = clock
         self._closing = closing
         self._wired = wired
+        self.companion: Companion | None = None
+
+    @property
+    def cache(self) -> StoreAccess | None:
+        """The region's cache store; None without a wiring."""
+        return None if self._wired is None else self._wired.wiring.cache
 
     @classmethod
     def open(cls, path: Path, clock: Clock, chance: Random) -> "StateAccess":
         """Reads the wiring; connects when something is asked for. Raises `WiringError`, `SecretError`."""
         changed_ns = path.stat().st_mtime_ns if path.exists() else 0
         wiring = read_state_wiring(path)
-        store = ValkeyStore(open_store(wiring.state), open_store(wiring.state), wiring.region)
+        check = only_complete(wiring.region)
+        client, tail = (open_store(wiring.state, connected=check) for _ in range(2))
+        store = ValkeyStore(client, tail, wiring.region)
         agent = Caller(
             wiring.agent, read_secret(wiring.agent_token_file).encode(), f"{wiring.region}/replica"
         )
@@ -74,7 +83,7 @@ class StateAccess:
         """The state of one request. A token that is none of this deployment's begins a new session."""
         self._look()
         needs = None if token is None else self._tokens.read(token)
-        return Scope(self.regional, Session(needs or NOTHING), deadline)
+        return Scope(self.regional, Session(needs or NOTHING), deadline, access=self)
 
     async def token(self, session: Session) -> str:
         """The session as text, without what every region knows anyway. Raises `StateError`."""
@@ -86,6 +95,8 @@ class StateAccess:
             session.join(other)
 
     async def close(self) -> None:
+        if self.companion is not None:
+            await self.companion.close()
         await self.regional.close()
         await self._closing()
 

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from atoll.state.envelope import Envelope
 from atoll.state.kind import Kind
-from atoll.state.sdk.regional import RegionalState
+from atoll.state.sdk.regional import RegionalState, RegionBehind
 from atoll.state.sdk.scope import Scope, current
 from atoll.state.session import Session
 from atoll.state.stamp import wall_ms
@@ -38,14 +38,14 @@ class Register(Generic[T]):
 
     async def get(self) -> T | None:
         """The value; None if there is none, or it has expired."""
-        access = await _ready(self.namespace, DataType.REGISTER)
+        access = await ready(self.namespace, DataType.REGISTER)
         found = await access.regional.store.read_register(self.namespace, self.key)
         return _shown(access, found, self.codec, self.namespace, self.key)
 
     async def set(self, value: T, *, ttl_s: float | None = None) -> None:
         """Writes the value. From `ttl_s` seconds on no region shows it any more."""
         payload = self.codec.encode(value)
-        await _write(
+        await write(
             self.namespace,
             DataType.REGISTER,
             self.key,
@@ -54,7 +54,7 @@ class Register(Generic[T]):
 
     async def delete(self) -> bool:
         """Removes the value; whether there was one here."""
-        written = await _write(
+        written = await write(
             self.namespace, DataType.REGISTER, self.key, lambda _: [CellChange(REGISTER_FIELD, None)]
         )
         return written.existed[0]
@@ -70,13 +70,13 @@ class Map(Generic[T]):
 
     async def get(self, field: str) -> T | None:
         """The value of a field; None if there is none, or it has expired."""
-        access = await _ready(self.namespace, DataType.MAP)
+        access = await ready(self.namespace, DataType.MAP)
         found = await access.regional.store.read_field(self.namespace, self.key, field)
         return _shown(access, found, self.codec, self.namespace, self.key)
 
     async def items(self) -> dict[str, T]:
         """All fields with their values, in the order of their names."""
-        access = await _ready(self.namespace, DataType.MAP)
+        access = await ready(self.namespace, DataType.MAP)
         found = await access.regional.store.read_map(self.namespace, self.key)
         values = {
             field: _shown(access, found[field], self.codec, self.namespace, self.key)
@@ -92,7 +92,7 @@ class Map(Generic[T]):
         """Writes several fields in one step: a region shows all of them or none."""
         payloads = {field: self.codec.encode(value) for field, value in values.items()}
         if payloads:
-            await _write(
+            await write(
                 self.namespace,
                 DataType.MAP,
                 self.key,
@@ -106,7 +106,7 @@ class Map(Generic[T]):
         if not fields:
             return False
         changes = [CellChange(field, None) for field in dict.fromkeys(fields)]
-        written = await _write(self.namespace, DataType.MAP, self.key, lambda _: changes)
+        written = await write(self.namespace, DataType.MAP, self.key, lambda _: changes)
         return any(written.existed)
 
 
@@ -119,14 +119,14 @@ class Counter:
 
     async def value(self) -> int:
         """The sum of all additions that this region knows."""
-        access = await _ready(self.namespace, DataType.COUNTER)
+        access = await ready(self.namespace, DataType.COUNTER)
         found = await access.regional.store.read_counter(self.namespace, self.key)
         access.session.saw(*(Dot(actor, tally.seq) for actor, tally in found.items()))
         return counter.total(found.values())
 
     async def add(self, amount: int = 1) -> int:
         """Adds, or with a negative amount takes away; the sum afterwards, as this region knows it."""
-        written = await _write(self.namespace, DataType.COUNTER, self.key, lambda _: [CounterChange(amount)])
+        written = await write(self.namespace, DataType.COUNTER, self.key, lambda _: [CounterChange(amount)])
         assert written.total is not None, "the store answers a counter's write with its total"
         return written.total
 
@@ -140,13 +140,13 @@ class Set:
 
     async def members(self) -> frozenset[str]:
         """All elements that this region knows."""
-        access = await _ready(self.namespace, DataType.SET)
+        access = await ready(self.namespace, DataType.SET)
         found = await access.regional.store.read_set(self.namespace, self.key)
         await access.saw_elements(found.values())
         return frozenset(element for element, dots in found.items() if dots.live)
 
     async def contains(self, element: str) -> bool:
-        access = await _ready(self.namespace, DataType.SET)
+        access = await ready(self.namespace, DataType.SET)
         dots = await access.regional.store.read_element(self.namespace, self.key, element)
         await access.saw_elements([dots])
         return bool(dots.live)
@@ -162,7 +162,7 @@ class Set:
     async def _change(self, elements: Sequence[str], *, present: bool) -> None:
         if elements:
             changes = [SetChange(element, present) for element in dict.fromkeys(elements)]
-            await _write(self.namespace, DataType.SET, self.key, lambda _: changes)
+            await write(self.namespace, DataType.SET, self.key, lambda _: changes)
 
 
 _KINDS = {
@@ -174,7 +174,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Access:
+class Access:
     """To one namespace, for one operation, after the region has caught up."""
 
     scope: Scope
@@ -204,29 +204,37 @@ class _Access:
         return Vector({actor: seq for actor, seq in self.session.needs().items() if region_of(actor) != own})
 
 
-async def _ready(namespace: str, kind: DataType) -> _Access:
+async def ready(namespace: str, kind: DataType) -> Access:
     """Returns once the region may show what the namespace promises."""
     scope = current()
     wiring = scope.regional.namespace(namespace, kind)
     if not await scope.regional.catch_up(namespace, wiring, scope.session, scope.deadline):
         scope.stale = True
-    return _Access(scope, wiring, scope.session if wiring.level is Level.SESSION else Session())
+    return Access(scope, wiring, scope.session if wiring.level is Level.SESSION else Session())
 
 
-async def _write(
-    namespace: str, kind: DataType, key: str, changes: Callable[[_Access], Sequence[Change]]
+async def write(
+    namespace: str, kind: DataType, key: str, changes: Callable[[Access], Sequence[Change]]
 ) -> WriteResult:
-    access = await _ready(namespace, kind)
+    """Writes as `namespace` promises; returns when the write is as durable as it says."""
+    access = await ready(namespace, kind)
+    try:
+        written = await access.regional.store.write(
+            namespace, _KINDS[kind], key, changes(access), access.dependencies()
+        )
+    except RegionBehind:
+        raise  # it was kept out of the store, and nothing was done
+    except BaseException:
+        access.scope.wrote = True
+        raise
     access.scope.wrote = True
-    written = await access.regional.store.write(
-        namespace, _KINDS[kind], key, changes(access), access.dependencies()
-    )
     access.session.saw(written.dot)
+    await access.scope.told(namespace, key, written.dot)
     await access.regional.secure(namespace, access.wiring, written, access.scope.deadline)
     return written
 
 
-def _shown(access: _Access, found: Envelope | None, codec: Codec[T], namespace: str, key: str) -> T | None:
+def _shown(access: Access, found: Envelope | None, codec: Codec[T], namespace: str, key: str) -> T | None:
     """The value of a cell; the client has seen it, or its removal."""
     if found is None:
         return None

@@ -198,7 +198,8 @@ class RegionalState:
         lacking = await self._following.reached(needs, 0.0)
         if not lacking:
             return NOTHING
-        peers = await self.peers()
+        # Not what is remembered: who is kept out of the store learns it here.
+        peers = await self.store.peers()
         regions = {region_of(actor) for actor in lacking}
         lags = (peers[region].applied_ms - peers[region].wall_ms for region in regions if region in peers)
         within_s = max(WAIT_FLOOR_S, WAIT_LAG_FACTOR * max(itertools.chain(lags, (0,))) / 1000)

@@ -67,7 +67,9 @@ class Strong(Generic[T]):
     """A strong namespace. Everything raises `Unavailable`; what changes something also raises `Unknown`.
 
     `operation` names a change for repetitions, in this request or another: the same name is carried out once at most,
-    and answers as it did first. A register remembers its last 64 of them.
+    and answers as it did first. A register remembers its last 64 operations, refused ones included; after
+    that a name counts as new: a repeated `put` writes once more, `compare_and_set` raises `Changed` though it may have
+    been made, and `update` applies its function once more. So repeat soon; after longer, read the value first.
     """
 
     name: str

@@ -12,6 +12,8 @@ from typing import TypeAlias, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from atoll.state.errors import StateError
+from atoll.state.opening import Library, load
 from atoll.state.strong.ballot import Ballot
 from atoll.state.strong.messages import (
     Accept,
@@ -35,6 +37,8 @@ from atoll.state.strong.messages import (
     Stale,
 )
 from atoll.state.strong.registers import Unreachable
+from atoll.state.valkey_calls import Calls
+from atoll.stores import heeding_cancellation
 
 LIBRARY = "atoll_acceptor_1"
 IDENTITY = b"{cp}"
@@ -53,17 +57,17 @@ class ValkeyAcceptor:
         self._store = store
 
     async def open(self, identity: str) -> str:
-        """Loads the functions, makes `identity` the store's if it has none, and returns the one it has.
+        """Loads the functions if they are not there as they are here, makes `identity` the store's if it has none, and
+        returns the one it has.
 
         Pass a new random identity at every start. Raises `Unreachable`.
         """
         code = resources.files("atoll.state.strong").joinpath("acceptor.lua").read_text("utf-8")
+        calls = Calls(self._store)
         try:
-            await self._store.function_load(code, replace=True)
-            found = await cast(
-                "Awaitable[bytes]", self._store.fcall(f"{LIBRARY}_open", 1, IDENTITY, identity)
-            )
-        except (RedisError, OSError) as error:
+            await load(calls, Library(LIBRARY, code))
+            found: bytes = await calls.command("FCALL", f"{LIBRARY}_open", 1, IDENTITY, identity)
+        except StateError as error:
             raise Unreachable(f"its state store failed: {error}") from error
         return found.decode()
 
@@ -96,10 +100,11 @@ class ValkeyAcceptor:
         call = self._store.fcall_ro if reads else self._store.fcall
         try:
             # redis says that keys and arguments are text; it sends bytes as they are.
-            reply = await cast(
-                "Awaitable[_Answer]",
-                call(f"{LIBRARY}_{name}", len(keys), *cast("list[str]", [*keys, *arguments])),
-            )
+            with heeding_cancellation():
+                reply = await cast(
+                    "Awaitable[_Answer]",
+                    call(f"{LIBRARY}_{name}", len(keys), *cast("list[str]", [*keys, *arguments])),
+                )
         except (RedisError, OSError) as error:
             raise Unreachable(f"its state store failed: {error}") from error
         return _parsed(reply)

@@ -1,0 +1,73 @@
+"""What clients of stores do to whoever is cancelled while one works for them."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
+from atoll.stores import heeding_cancellation
+
+
+async def forgets() -> None:
+    """As the client does under Python 3.11: a cancellation that comes as the send ends is lost."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+async def goes_on(guard: Callable[[], AbstractContextManager[None]]) -> bool:
+    """Whether a task goes on after a command during which it was cancelled."""
+    went_on = False
+
+    async def work() -> None:
+        nonlocal went_on
+        with guard():
+            await forgets()
+        went_on = True
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled() is not went_on
+    return went_on
+
+
+async def test_a_task_that_is_cancelled_during_a_command_ends() -> None:
+    assert not await goes_on(heeding_cancellation)
+
+
+async def test_without_it_the_task_goes_on() -> None:
+    """Control."""
+    assert await goes_on(contextlib.nullcontext)
+
+
+async def test_an_error_that_comes_with_the_cancellation_does_not_hide_it() -> None:
+    async def work() -> None:
+        with heeding_cancellation():
+            await forgets()
+            raise ValueError
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+async def test_who_was_cancelled_before_and_goes_on_may_use_the_store() -> None:
+    async def work() -> int:
+        await forgets()
+        with heeding_cancellation():
+            return 1
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task == 1
+
+
+async def test_errors_pass() -> None:
+    with pytest.raises(ValueError, match="as it was"), heeding_cancellation():
+        raise ValueError("as it was")
