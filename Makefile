@@ -32,8 +32,8 @@ status: $(INSTALLED) ## Regions, processes and replicas
 
 test: unit integration ## All tests (PYTEST_ARGS="-k links")
 
-unit: $(INSTALLED) ## Tests of parts: seconds
-	$(PYTEST) tests/unit
+unit: $(INSTALLED) ## Tests of parts, on all cores: a minute or two
+	$(PYTEST) --numprocesses logical --maxprocesses 8 tests/unit
 
 integration: $(INSTALLED) ## Tests of the whole, on real Ray clusters: minutes
 	$(PYTEST) tests/integration

@@ -65,7 +65,7 @@ class Board:
         self._pressed: dict[tuple[str, frozenset[str]], float] = {}
 
     def use(self, topology: Topology) -> None:
-        """Takes up another topology with the same regions."""
+        """Takes up another topology. Call it after the peers'."""
         self._topology = topology
         for spill in self._spills.values():
             spill.use(topology.routing)

@@ -55,7 +55,10 @@ class Gateway:
     ) -> None:
         """Raises `TopologyError`, `TokenError`, `SecretError` or `CityFileError` if what it stands on can't be used."""
         self.topology_file = TopologyFile(
-            wiring.topology_file, wiring.state_dir / "topology.toml", limit=wiring.regions
+            wiring.topology_file,
+            wiring.state_dir / "topology.toml",
+            limit=wiring.regions,
+            running=wiring.reachable,
         )
         topology = self.topology_file.current
         table = compile_table(topology)
@@ -125,14 +128,24 @@ class Gateway:
         """Takes up a changed topology. Requests under way finish by the old one."""
         self.topology = topology
         self.edge.use(compile_table(topology))
+        self.peers.use(
+            topology.outlier, [peer for peer in self.wiring.peers if peer.region in topology.regions]
+        )
         self.board.use(topology)
-        self.peers.use(topology.outlier)
         self.replicas.use(topology.outlier)
         self.replicas.use_origins(_origins(topology, self.wiring.region))
         self.liveness.use(topology.outlier)
         self.stack.use(topology)
         self.proxy.use(topology, self.wiring.region)
         self.metrics.topology_taken(topology.revision)
+        self.metrics.peers_are_in(topology.regions)
+
+    def rewire(self, wiring: GatewayWiring) -> None:
+        """Takes up the addresses of regions that came, and forgets those of regions that are gone: with the topology
+        that says so, at the next `poll`. The gateway's own addresses stay.
+        """
+        self.wiring = wiring
+        self.topology_file.rewire(wiring.reachable, wiring.regions)
 
     def poll(self) -> None:
         """Looks at what tells of itself only when asked: topology and drain file, ended ejections, capacities."""

@@ -9,7 +9,7 @@ found to be down, every attempt that still waits for it is given up at once, so 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -140,30 +140,52 @@ class Peers:
         self._policy = policy
         self._changed = changed
         self._head = write_head("GET", b"/-/peer/health", [(b"host", b"peer")])
+        self._connect = connect
         self._by_region: dict[str, Hosts[Peer]] = {}
         self._siblings: Hosts[Peer] = self._hosts(outlier)
+        self._watches: asyncio.TaskGroup | None = None
+        self._watched: dict[Peer, asyncio.Task[None]] = {}
         for gateway in gateways:
-            group = self._by_region.get(gateway.region)
-            if group is None:
-                group = self._by_region[gateway.region] = self._hosts(outlier)
-            self._join(group, gateway, connect)
+            self._meet(gateway, outlier)
         for gateway in siblings:
-            self._join(self._siblings, gateway, connect)
+            self._join(self._siblings, gateway)
 
     def _hosts(self, outlier: OutlierPolicy | None) -> Hosts[Peer]:
         return Hosts(self._clock, outlier or OutlierPolicy(), self._chance, _ejected)
 
-    def _join(
-        self, group: Hosts[Peer], gateway: PeerGateway, connect: Callable[[PeerGateway], Upstream]
-    ) -> None:
+    def _meet(self, gateway: PeerGateway, outlier: OutlierPolicy | None) -> None:
+        group = self._by_region.get(gateway.region)
+        if group is None:
+            group = self._by_region[gateway.region] = self._hosts(outlier)
+        self._join(group, gateway)
+
+    def _join(self, group: Hosts[Peer], gateway: PeerGateway) -> None:
         health = PeerHealth(self._clock, self._policy)
         slowness = Slowness(self._clock, self._expected_s(gateway.region))
-        group.join(Peer(gateway, connect(gateway), connect(gateway), health, slowness, self._clock, group))
+        connect = self._connect
+        peer = Peer(gateway, connect(gateway), connect(gateway), health, slowness, self._clock, group)
+        group.join(peer)
+        self._begin_watch(peer)
 
-    def use(self, outlier: OutlierPolicy) -> None:
-        """Takes up another policy of ejection."""
+    def use(self, outlier: OutlierPolicy, gateways: Collection[PeerGateway]) -> None:
+        """Takes up another policy of ejection, and other gateways: those of new regions are probed from now on, those
+        of regions that are gone are forgotten once the requests that are under way there have ended.
+        """
+        for region in self._by_region.keys() - {gateway.region for gateway in gateways}:
+            for peer in self._by_region.pop(region):
+                self._end(peer)
+        known = {peer.gateway for group in self._by_region.values() for peer in group}
         for group in self._by_region.values():
             group.use(outlier)
+        for gateway in gateways:
+            if gateway not in known:
+                self._meet(gateway, outlier)
+
+    def _end(self, peer: Peer) -> None:
+        if (watching := self._watched.pop(peer, None)) is not None:
+            watching.cancel()
+        peer.upstream.close_when_idle()
+        peer.probes.close()
 
     @property
     def regions(self) -> Iterable[str]:
@@ -218,8 +240,14 @@ class Peers:
     async def watch(self) -> None:
         """Probes every peer until cancelled."""
         async with asyncio.TaskGroup() as group:
+            self._watches = group
             for peer in self._all():
-                group.create_task(self._watch(peer))
+                self._begin_watch(peer)
+            await asyncio.Event().wait()  # others may come
+
+    def _begin_watch(self, peer: Peer) -> None:
+        if self._watches is not None:
+            self._watched[peer] = self._watches.create_task(self._watch(peer))
 
     async def _watch(self, peer: Peer) -> None:
         interval = self._policy.probe_interval_s

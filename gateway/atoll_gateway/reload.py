@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.topology import SuccessionError, Topology, TopologyError, check_succession, load, parse, read
-from atoll.topology.wiring import write_private
+from atoll.topology.wiring import GatewayWiring, WiringError, read_gateway_wiring, write_private
 
 log = logging.getLogger("atoll.gateway.topology")
 
@@ -27,14 +27,19 @@ class TopologyFile:
     the others run on.
     """
 
-    def __init__(self, path: Path, kept: Path, *, limit: int | None = None) -> None:
+    def __init__(
+        self, path: Path, kept: Path, *, limit: int | None = None, running: frozenset[str] | None = None
+    ) -> None:
         """Reads the file, or what is kept if that can't be used. Raises `TopologyError` if neither makes a topology.
 
-        `limit` is how many of its regions are run; None means all.
+        `limit` is how many of its regions are run; None means all. `running` are the regions that there are addresses
+        for: a topology with others does not follow. None: those of the topology that is in force.
         """
         self._path = path
         self._kept = kept
         self._limit = limit
+        self._running = running
+        self._again = False
         self._stamp = self._seen = _stamp(path)
         self._accepted = 0
         self._refused = 0
@@ -55,8 +60,9 @@ class TopologyFile:
         """
         stamp, before = _stamp(self._path), self._seen
         self._seen = stamp
-        if stamp == self._stamp or stamp != before:
+        if (stamp == self._stamp and not self._again) or stamp != before:
             return
+        self._again = False
         self._stamp = stamp
         try:
             candidate = self._take(self.current)
@@ -71,6 +77,12 @@ class TopologyFile:
         accept(candidate)
         log.info("topology taken up", extra={"revision": candidate.revision, "digest": candidate.digest[:12]})
 
+    def rewire(self, running: frozenset[str], limit: int | None) -> None:
+        """Other regions run now, or are about to; the file is looked at anew at the next `poll`."""
+        self._running = running
+        self._limit = limit
+        self._again = True
+
     def statistics(self) -> ReloadStatistics:
         """A snapshot."""
         return ReloadStatistics(self._accepted, self._refused, self._error)
@@ -79,7 +91,7 @@ class TopologyFile:
         text = read(self._path)
         candidate = parse(text, self._path, regions=self._limit)
         if before is not None:
-            check_succession(before, candidate)
+            check_succession(before, candidate, self._running)
         try:
             write_private(self._kept, text.encode())
         except OSError as error:  # serving is worth more than what a later restart may miss
@@ -99,6 +111,25 @@ class TopologyFile:
         self._refused += 1
         self._error = str(error)
         log.warning("topology refused", extra={"file": str(self._path), "reason": str(error)})
+
+
+class WiringFile:
+    """Watches a gateway's wiring: who starts and ends regions writes it anew when the others' addresses change."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = _stamp(path)
+
+    def poll(self, accept: Callable[[GatewayWiring], None]) -> None:
+        """Looks once whether the file has changed. It is written whole or not at all."""
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            accept(read_gateway_wiring(self._path))
+        except WiringError as error:
+            log.warning("wiring refused", extra={"reason": str(error)})
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

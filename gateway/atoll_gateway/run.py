@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import random
 import signal
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TextIO
 
 from atoll.clock import Clock
+from atoll.heap import settle_heap
 from atoll.serve.client import ServeClient
 from atoll.serve.endpoints import EndpointWatcher
 from atoll.topology.wiring import Address, GatewayWiring
@@ -24,6 +24,7 @@ from atoll_gateway.http.limits import Limits
 from atoll_gateway.http.server import HttpServer
 from atoll_gateway.keys.desk import KeyDesk
 from atoll_gateway.peer_report import PEER_REPORT
+from atoll_gateway.reload import WiringFile
 
 log = logging.getLogger("atoll.gateway")
 
@@ -52,8 +53,16 @@ class ListenError(Exception):
     """A listener's address can't be had."""
 
 
-async def run(wiring: GatewayWiring, clock: Clock, chance: random.Random, access_log: TextIO | None) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends it at once."""
+async def run(
+    wiring: GatewayWiring,
+    clock: Clock,
+    chance: random.Random,
+    access_log: TextIO | None,
+    wiring_file: WiringFile | None = None,
+) -> None:
+    """Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends it at once. `wiring_file` tells of
+    regions that come and go.
+    """
     gateway = Gateway(wiring, clock, chance, access_log)
     stop = asyncio.Event()
     hurry = asyncio.Event()
@@ -63,26 +72,17 @@ async def run(wiring: GatewayWiring, clock: Clock, chance: random.Random, access
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told)
-    async with serving(gateway, clock, chance) as servers:
-        _settle_heap()
+    async with serving(gateway, clock, chance, wiring_file) as servers:
+        settle_heap()
         log.info("gateway serves", extra={"gateway": wiring.name, "public": str(wiring.public)})
         await stop.wait()
         await _end(gateway, servers, hurry)
 
 
-def _settle_heap() -> None:
-    """Has the collector look at what requests leave, and no more at what was there before them.
-
-    Requests leave next to no cycles, but each full collection walks through some 100,000 objects of modules and took up
-    to 50 ms, which every request under way had to wait.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 100)
-
-
 @asynccontextmanager
-async def serving(gateway: Gateway, clock: Clock, chance: random.Random) -> AsyncIterator[list[HttpServer]]:
+async def serving(
+    gateway: Gateway, clock: Clock, chance: random.Random, wiring_file: WiringFile | None = None
+) -> AsyncIterator[list[HttpServer]]:
     """Has a gateway serve for as long as the block runs; what is under way at its end is cut.
 
     Raises `ListenError` if an address can't be had.
@@ -93,7 +93,7 @@ async def serving(gateway: Gateway, clock: Clock, chance: random.Random) -> Asyn
         for watcher in (
             gateway.peers.watch(),
             gateway.liveness.watch(),
-            _poll(gateway),
+            _poll(gateway, wiring_file),
             gateway.access_log.run(),
             gateway.rate_limits.share(),
             _watch_replicas(gateway, clock, chance),
@@ -154,9 +154,11 @@ async def _leave(gateway: Gateway, servers: list[HttpServer]) -> None:
             await gateway.settling.finish()
 
 
-async def _poll(gateway: Gateway) -> None:
+async def _poll(gateway: Gateway, wiring_file: WiringFile | None) -> None:
     while True:
         await asyncio.sleep(POLL_S)
+        if wiring_file is not None:
+            wiring_file.poll(gateway.rewire)
         gateway.poll()
 
 

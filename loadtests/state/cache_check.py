@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 from atoll import cache, state
+from atoll.state.errors import StateError
 from atoll.state.sdk.scope import entered
 from loadtests.bench.workbench import machine
 from loadtests.state.cells import ROOT, Cell, CellsError, cells
@@ -42,6 +43,8 @@ class Seen:
     state_ages_s: list[float] = field(default_factory=list)
     cache_ages_s: list[float] = field(default_factory=list)
     too_old: list[str] = field(default_factory=list)
+    unanswered: int = 0
+    """Orders that a store did not answer in time: they are given again, or passed over."""
 
     def age_s(self, key: str, value: int, at: float) -> float:
         """For how long there had been something newer."""
@@ -53,9 +56,12 @@ async def writer(cell: Cell, seen: Seen, chance: Random) -> None:
     while True:
         key = f"{cell.region}/{chance.randrange(KEYS)}"
         times = seen.written.setdefault(key, [])
-        with entered(cell.access.scope()):
-            await register(key, int).set(len(times) + 1)
-        times.append(time.monotonic())
+        try:
+            with entered(cell.access.scope()):
+                await register(key, int).set(len(times) + 1)
+            times.append(time.monotonic())
+        except StateError:  # the same value again, later: nobody else writes this key
+            seen.unanswered += 1
         await asyncio.sleep(chance.expovariate(40))
 
 
@@ -64,21 +70,27 @@ async def reader(cell: Cell, seen: Seen, chance: Random) -> None:
         await asyncio.sleep(chance.expovariate(10))
         if not seen.written:
             continue
-        key = chance.choice(list(seen.written))
-        with entered(cell.access.scope()):
-            began = time.monotonic()
-            had = await register(key, int).get() or 0
-            seen.state_ages_s.append(seen.age_s(key, had, began))
-            known = time.monotonic()
-            await cached.get(key)  # whatever it finds may stay in memory, for no longer than the grace
-            await asyncio.sleep(max(0.0, known + GRACE_S - time.monotonic()))
-            began = time.monotonic()
-            found = await cached.get(key) or 0
-        seen.cache_ages_s.append(seen.age_s(key, found, began))
-        if found < had:
-            seen.too_old.append(
-                f"{cell.region}: {key} was {found} {began - known:.3f} s after the state had {had}"
-            )
+        try:
+            await _look(cell, seen, chance.choice(list(seen.written)))
+        except StateError:
+            seen.unanswered += 1
+
+
+async def _look(cell: Cell, seen: Seen, key: str) -> None:
+    with entered(cell.access.scope()):
+        began = time.monotonic()
+        had = await register(key, int).get() or 0
+        seen.state_ages_s.append(seen.age_s(key, had, began))
+        known = time.monotonic()
+        await cached.get(key)  # whatever it finds may stay in memory, for no longer than the grace
+        await asyncio.sleep(max(0.0, known + GRACE_S - time.monotonic()))
+        began = time.monotonic()
+        found = await cached.get(key) or 0
+    seen.cache_ages_s.append(seen.age_s(key, found, began))
+    if found < had:
+        seen.too_old.append(
+            f"{cell.region}: {key} was {found} {began - known:.3f} s after the state had {had}"
+        )
 
 
 async def check(folder: Path, seconds: float, seed: int) -> dict[str, object]:
@@ -109,6 +121,7 @@ async def check(folder: Path, seconds: float, seed: int) -> dict[str, object]:
         "seconds": seconds,
         "writes": sum(map(len, seen.written.values())),
         "reads": len(seen.cache_ages_s),
+        "unanswered": seen.unanswered,
         "answered": {
             "memory": sum(one.memory.hits for one in found),
             "store": sum(one.hits for one in found),

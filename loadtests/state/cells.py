@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -29,6 +29,7 @@ from atoll.cell.valkey import StoreKind
 from atoll.cell.wiring import WardenConfig, state_access
 from atoll.clock import SystemClock
 from atoll.rpc import RpcError
+from atoll.state.errors import StateError
 from atoll.state.kind import Kind
 from atoll.state.sdk.access import StateAccess
 from atoll.state.sdk.admission import only_complete
@@ -41,7 +42,7 @@ from atoll.topology import Level
 
 ROOT = Path(__file__).parents[2]
 TOPOLOGY = ROOT / "infra" / "topologies" / "residency.toml"
-START_S = 60.0
+START_S = 120.0
 LOOK_S = 0.02
 
 NAMESPACES = """
@@ -180,9 +181,12 @@ class Cells:
         await self.links.heal()
 
     async def equal(self) -> bool:
-        """Whether all holders of each namespace have the same in it."""
+        """Whether all holders of each namespace have the same in it, and let their clients see it."""
         for namespace, holders in self.holders.items():
-            digests = await asyncio.gather(*(self[holder].data.digests(namespace) for holder in holders))
+            try:
+                digests = await asyncio.gather(*(self[holder].data.digests(namespace) for holder in holders))
+            except StateError:
+                return False
             first, *others = (
                 {bucket: digest.live for bucket, digest in found.items() if digest.live} for found in digests
             )
@@ -208,8 +212,8 @@ async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> No
 
 
 @contextlib.asynccontextmanager
-async def cells(folder: Path) -> AsyncIterator[Cells]:
-    """Three regions, ready, in a short folder of their own. Raises `CellsError`."""
+async def cells(folder: Path, agent: str = "atoll.agent") -> AsyncIterator[Cells]:
+    """Three regions, ready, in a short folder of their own; `agent` is what their agents run. Raises `CellsError`."""
     paths = RunPaths(folder / "run")
     plan = await _planned(paths, folder / "topology.toml")
     links = Process(_links(paths, plan))
@@ -217,7 +221,7 @@ async def cells(folder: Path) -> AsyncIterator[Cells]:
     try:
         await links.start()
         for config in plan.wardens.values():
-            made[config.region] = _cell(plan, config)
+            made[config.region] = _cell(plan, config, agent)
         await asyncio.gather(*(one.start() for cell in made.values() for one in (cell.store, cell.cache)))
         await asyncio.gather(*(cell.agent.start() for cell in made.values()))
         holders = {
@@ -267,7 +271,12 @@ def _links(paths: RunPaths, plan: Plan) -> ProcessSpec:
     return ProcessSpec("links", argv, plan.environment, paths.log("links"), ready)
 
 
-def _cell(plan: Plan, config: WardenConfig) -> Cell:
+def _running(spec: ProcessSpec, module: str) -> ProcessSpec:
+    """The same process with another module."""
+    return replace(spec, argv=tuple(module if part == "atoll.agent" else part for part in spec.argv))
+
+
+def _cell(plan: Plan, config: WardenConfig, agent: str) -> Cell:
     region = plan.topology.regions[config.region]
     paths = RunPaths(config.root).region(config.region)
     take_up(config, plan.topology)
@@ -279,7 +288,7 @@ def _cell(plan: Plan, config: WardenConfig) -> Cell:
         config.region,
         Process(store_spec(config, StoreKind.STATE)),
         Process(store_spec(config, StoreKind.CACHE)),
-        Process(agent_spec(config, region)),
+        Process(_running(agent_spec(config, region), agent)),
         access,
         paths.state,
     )

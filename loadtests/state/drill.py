@@ -31,7 +31,7 @@ SESSION = frozenset({"carts", "orders"})
 STRONG = "stock"
 WIPE_AT = 0.4
 """Share of the writes after which a disk is lost."""
-EQUAL_WITHIN_S = 30.0
+EQUAL_WITHIN_S = 60.0
 """When waiting for equal replicas is given up."""
 WAITING = 4
 """Clients that wait for other regions now and then, for each that never does."""
@@ -55,6 +55,9 @@ class Settings:
     faults: tuple[Fault, ...] | None = None
     """None: as the seed's schedule goes, as long as clients write."""
     wipe: bool = True
+    equal_within_s: float = EQUAL_WITHIN_S
+    agent: str = "atoll.agent"
+    """The module that agents run; a control puts a broken one in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,12 @@ class Result:
 async def drill(folder: Path, settings: Settings) -> Result:
     """Raises `CellsError` if the regions can't be run."""
     ledger = Ledger(tuple(PROMISES.values()))
-    async with cells(folder) as running:
+    async with cells(folder, settings.agent) as running:
         faults = Faults(running, Random(settings.seed))
         began = time.monotonic()
         await _write(running, ledger, faults, settings)
         written_s = time.monotonic() - began
-        final = await _final(running, ledger, frozenset(faults.wiped))
+        final = await _final(running, ledger, faults, settings.equal_within_s)
     log.info("judging")
     return Result(settings, decide(ledger, final, REMOTE), ledger, final, faults, written_s)
 
@@ -131,26 +134,37 @@ async def _watch(ledger: Ledger, faults: Faults, settings: Settings) -> None:
         log.info("acknowledged: %s", ", ".join(f"{promise} {number}" for promise, number in acked.items()))
 
 
-async def _final(running: Cells, ledger: Ledger, wiped: frozenset[str]) -> Final:
-    """Waits until all replicas are equal, and reads everything in every region."""
+async def _final(running: Cells, ledger: Ledger, faults: Faults, equal_within_s: float) -> Final:
+    """Waits until all replicas are equal, and reads everything in every region that can be read."""
     healed = time.monotonic()
     equal_after_s: float | None = None
     try:
-        await until(running.equal, EQUAL_WITHIN_S)
+        await until(running.equal, equal_within_s)
         equal_after_s = time.monotonic() - healed
-    except (TimeoutError, state.StateError) as error:
-        log.warning("replicas are not equal: %r", error)
+    except TimeoutError:
+        log.warning("replicas are not equal")
     log.info("equal after %s s; reading all", equal_after_s)
-    found = {region: await _read(running, region, ledger) for region in running.regions}
-    known = {region: await running[region].data.vector() for region in running.regions}
-    await until(running.founded, EQUAL_WITHIN_S)
-    reader = StrongClient(running, ledger, STRONG, 0, running.regions[0], Random(0))
-    keys = sorted({event.key for event in ledger.events})
-    await _all(
-        lambda at=index, key=key: reader.read(key, running.regions[at % len(running.regions)])  # type: ignore[misc]
-        for index, key in enumerate(keys)
-    )
-    return Final(found, known, await _stock(running, ledger), wiped, equal_after_s)
+    found, known = {}, {}
+    for region in running.regions:
+        try:
+            found[region] = await _read(running, region, ledger)
+            known[region] = await running[region].data.vector()
+        except state.StateError as error:
+            log.warning("%s can't be read: %s", region, error)
+            equal_after_s = None
+    stock: dict[str, int] | None = None
+    try:
+        await until(running.founded, equal_within_s)
+        reader = StrongClient(running, ledger, STRONG, 0, running.regions[0], Random(0))
+        keys = sorted({event.key for event in ledger.events})
+        await _all(
+            lambda at=index, key=key: reader.read(key, running.regions[at % len(running.regions)])  # type: ignore[misc]
+            for index, key in enumerate(keys)
+        )
+        stock = await _stock(running, ledger)
+    except (TimeoutError, state.Unavailable) as error:
+        log.warning("strong registers don't answer: %r", error)
+    return Final(found, known, stock, frozenset(faults.wiped), equal_after_s, tuple(faults.troubles))
 
 
 async def _read(running: Cells, region: str, ledger: Ledger) -> dict[Place, int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,18 @@ def schedule(chance: Random, regions: tuple[str, ...]) -> Iterator[Fault]:
             yield Fault(kind, region, other, chance.uniform(0.3, 2.5), chance.uniform(0.3, 2.0))
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A fault that was, from `began` to `ended` (monotonic)."""
+
+    fault: Fault
+    began: float
+    ended: float
+
+    def __str__(self) -> str:
+        return f"{self.fault.kind} in {self.fault.region} ({self.fault.other})"
+
+
 @dataclass(slots=True)
 class Faults:
     """Puts a schedule on running regions; one disk is lost on the way, when `wipe` is set."""
@@ -55,10 +68,11 @@ class Faults:
     wipe: asyncio.Event = field(default_factory=asyncio.Event)
     done: Counter[FaultKind] = field(default_factory=Counter)
     wiped: set[str] = field(default_factory=set)
+    troubles: list[Trouble] = field(default_factory=list)
 
     async def run(self, stop: asyncio.Event, planned: Iterable[Fault] | None = None) -> None:
         """Until `stop`, or all that is planned (None: as the schedule goes) is done; all is healed when it returns."""
-        for fault in planned or schedule(self.chance, self.cells.regions):
+        for fault in schedule(self.chance, self.cells.regions) if planned is None else planned:
             if self.wipe.is_set() and not self.wiped:
                 await self.put(Fault(FaultKind.WIPE, fault.region, fault.other, 0.2, 1.0))
             if stop.is_set():
@@ -68,6 +82,11 @@ class Faults:
 
     async def put(self, fault: Fault) -> None:
         """One fault, from its begin to its end."""
+        began = time.monotonic()
+        await self._put(fault)
+        self.troubles.append(Trouble(fault, began, time.monotonic()))
+
+    async def _put(self, fault: Fault) -> None:
         cell = self.cells[fault.region]
         log.info("%s in %s for %.1f s", fault.kind, fault.region, fault.hold_s)
         self.done[fault.kind] += 1

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from atoll.simulate.strong.history import Event
 from atoll.state.kind import Kind
-from atoll.state.vector import Dot
+from atoll.state.vector import NOTHING, Dot, Vector
 
 
 class Outcome(StrEnum):
@@ -54,6 +54,12 @@ class Backwards:
     region: str
     found: int | None
     wanted: int
+    at: float = 0.0
+    """Monotonic."""
+    needs: Vector = NOTHING
+    """What the client's token named when it asked."""
+    known: Vector = NOTHING
+    """What the region knew right after."""
 
 
 @dataclass(frozen=True, slots=True)

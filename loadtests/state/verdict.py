@@ -12,9 +12,13 @@ from atoll.simulate.strong.history import judge
 from atoll.simulate.strong.linearizable import Undecided
 from atoll.state.kind import Kind
 from atoll.state.vector import Vector, region_of
+from loadtests.state.contradiction import contradiction, told
+from loadtests.state.faults import Trouble
 from loadtests.state.ledger import Backwards, Ledger, Outcome, Place, Write
 
 CONVERGED_WITHIN_S = 5.0
+NEAR_S = 10.0
+"""Faults that were so long before or after a finding are told with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +26,17 @@ class Final:
     """What is there when all is healed."""
 
     found: Mapping[str, Mapping[Place, int]]
-    """Region -> place -> value: of registers, fields and counters what they hold, of elements 1."""
+    """Region -> place -> value: of registers, fields and counters what they hold, of elements 1. A region that can't be
+    read is not in it.
+    """
     known: Mapping[str, Vector]
     """Region -> what it says that it knows."""
-    stock: Mapping[str, int]
-    """Postcards left."""
+    stock: Mapping[str, int] | None
+    """Postcards left; None: strong registers didn't answer."""
     wiped: frozenset[str] = frozenset()
     equal_after_s: float | None = 0.0
     """From the end of healing until all replicas were equal; None: they never were."""
+    troubles: tuple[Trouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +85,12 @@ def decide(ledger: Ledger, final: Final, remote: frozenset[str]) -> Verdict:
                     )
                 )
     findings += [
-        Finding(f"sessions: {back.guarantee}", str(back))
+        Finding(f"sessions: {back.guarantee}", _shown(back, ledger, final))
         for back in ledger.backwards
         if not _excuses(back, ledger, gone)
     ]
     findings += _oversold(ledger, final)
-    registers, steps, broken = _linearizable(ledger)
+    registers, steps, broken = _linearizable(ledger, final)
     excused = sum(gone(write) for writes in ledger.writes.values() for write in writes)
     return Verdict((*findings, *broken), excused, lost, open_counters, registers, steps)
 
@@ -123,9 +130,34 @@ def _allowed(place: Place, writes: list[Write], gone: _Gone) -> tuple[frozenset[
     return frozenset(allowed | {None}), False
 
 
-def _told(writes: list[Write]) -> str:
+def _told(writes: list[Write], last: int = 4) -> str:
     """The last ones."""
-    return ", ".join(f"{write.value} {write.outcome} as {write.dot}" for write in writes[-4:])
+    return ", ".join(f"{write.value} {write.outcome} as {write.dot}" for write in writes[-last:])
+
+
+def _shown(back: Backwards, ledger: Ledger, final: Final) -> str:
+    """A violation, what its client was told of its writes there, and what was going on."""
+    return (
+        f"{back.region}: {back.place} has {back.found}, and {back.wanted} was promised; its writes: "
+        f"{_told(ledger.writes.get(back.place, []), 8)}; the token named {back.needs}; the region knew {back.known}; "
+        f"{_around(back.at, back.at, final)}"
+    )
+
+
+def _contradiction(key: str, ledger: Ledger, final: Final) -> str:
+    found = contradiction([event for event in ledger.events if event.key == key])
+    began = min(event.call.called for event in found)
+    ended = max(event.call.returned or event.call.called for event in found)
+    return f"{key}: {'; '.join(told(found, began))}; {_around(began, ended, final)}"
+
+
+def _around(began: float, ended: float, final: Final) -> str:
+    near = [
+        f"{trouble.began - began:+.1f} to {trouble.ended - began:+.1f} s: {trouble}"
+        for trouble in final.troubles
+        if trouble.began - NEAR_S <= ended and trouble.ended + NEAR_S >= began
+    ]
+    return f"faults around it: {'; '.join(near) or 'none'}"
 
 
 def _number(value: int | None) -> int:
@@ -146,6 +178,9 @@ def _excuses(back: Backwards, ledger: Ledger, gone: _Gone) -> bool:
 
 
 def _oversold(ledger: Ledger, final: Final) -> Iterator[Finding]:
+    if final.stock is None:
+        yield Finding("strong registers answer after healing", "they did not")
+        return
     for sku, stocked in ledger.stocked.items():
         sold = sum(sale.sku == sku and sale.outcome is Outcome.ACKED for sale in ledger.sales)
         maybe = sum(sale.sku == sku and sale.outcome is Outcome.UNKNOWN for sale in ledger.sales)
@@ -159,14 +194,14 @@ def _oversold(ledger: Ledger, final: Final) -> Iterator[Finding]:
             )
 
 
-def _linearizable(ledger: Ledger) -> tuple[int, int, list[Finding]]:
+def _linearizable(ledger: Ledger, final: Final) -> tuple[int, int, list[Finding]]:
     promise = "strong histories are linearizable"
     try:
         verdicts = judge(ledger.events)
     except Undecided as error:
         return 0, 0, [Finding(promise, f"undecided: {error}")]
     broken = [
-        Finding(promise, f"{key}: {verdict.stuck}")
+        Finding(promise, _contradiction(key, ledger, final))
         for key, verdict in verdicts.items()
         if not verdict.linearizable
     ]

@@ -1,6 +1,7 @@
 """Clients that write at each level, from every region, and write down what they were told."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from atoll.simulate.strong.linearizable import Call
 from atoll.state.kind import Kind
 from atoll.state.sdk.scope import entered
 from atoll.state.strong import backend
+from atoll.state.vector import NOTHING
 from loadtests.state.cells import Cells, dot_written
 from loadtests.state.ledger import Backwards, Ledger, Outcome, Place, Sale, Write
 
@@ -116,36 +118,26 @@ class Client:
             with entered(scope):
                 return await work()
         finally:
-            if self.session and scope.session.grown:
-                # As the middleware does; what isn't known to be stable stays in it.
-                try:
-                    self._token = await access.token(scope.session)
-                except state.StateError:  # the client got no token that it could be held to
-                    self._token = None
-                    self._seen.clear()
-                    self._generation += 1
+            if self.session and scope.session.grown:  # as the middleware does
+                self._token = await access.token(scope.session)
 
     async def _look(self) -> bool:
         """Read your writes and monotonic reads, in another region as well."""
         region = self.chance.choice(self.cells.regions)
         place = self._register(self.chance.choice(("last", "first", "second")))
+        before = self._token
         found = await self._value(region, place)
         if found is None:
             return False
-        self.ledger.checks["read your writes, monotonic reads"] += 1
         wanted = self._seen.get(place, 0)
-        if found < wanted:
-            self.ledger.backwards.append(
-                Backwards("read your writes, monotonic reads", place, region, found, wanted)
-            )
+        await self._judge("read your writes, monotonic reads", place, region, before, found, wanted)
         self._seen[place] = max(found, wanted)
         return True
 
     async def _pair(self) -> bool:
         """Monotonic writes: whoever sees the second write of a session anywhere sees the first."""
         value, first, second = next(self._values), self._register("first"), self._register("second")
-        generation = self._generation
-        if not await self._write(first, value) or generation != self._generation:
+        if not await self._write(first, value):
             return False
         self.region = self.chance.choice(self.cells.regions)
         if not await self._write(second, value):
@@ -155,14 +147,24 @@ class Client:
         )
         region = self.chance.choice(self.cells.regions)
         later = await stranger._value(region, second)
+        before = stranger._token
         earlier = await stranger._value(region, first) if later else None
         if later is not None and earlier is not None:
-            self.ledger.checks["monotonic writes, writes follow reads"] += 1
-            if earlier < later:
-                self.ledger.backwards.append(
-                    Backwards("monotonic writes, writes follow reads", first, region, earlier, later)
-                )
+            await self._judge("monotonic writes, writes follow reads", first, region, before, earlier, later)
         return True
+
+    async def _judge(
+        self, guarantee: str, place: Place, region: str, token: str | None, found: int, wanted: int
+    ) -> None:
+        self.ledger.checks[guarantee] += 1
+        if found >= wanted:
+            return
+        at, access = time.monotonic(), self.cells[region].access
+        known = NOTHING
+        with contextlib.suppress(state.StateError):
+            known = await access.regional.store.vector()
+        needs = access.scope(token).session.needs()
+        self.ledger.backwards.append(Backwards(guarantee, place, region, found, wanted, at, needs, known))
 
     async def _value(self, region: str, place: Place) -> int | None:
         """Of a register, 0 if there is none; None if the region does not serve it."""

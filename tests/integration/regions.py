@@ -5,6 +5,7 @@ A run's folder is a checkout in miniature: links to this checkout's files, with 
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,6 +27,8 @@ import httpx
 ROOT = Path(__file__).parents[2]
 PLACES = {"us": "52.86.10.20", "ie": "87.32.10.1", "jp": "133.11.0.10"}
 """Addresses that the embedded country data knows to be in Virginia's, Ireland's and Japan's country."""
+LATELY_S = 5.0
+"""Who was given ports listens on them by then."""
 
 
 @dataclass(slots=True)
@@ -130,11 +134,12 @@ def checkout(folder: Path, blocks: int = 6) -> Iterator[Run]:
 
 
 def free_base(blocks: int) -> int:
-    """A base from which the blocks of 500 ports that a run takes are free now."""
+    """A base from which the blocks of 500 ports that a run takes are free now, and were given to nobody lately."""
     chance = random.SystemRandom()
     for _ in range(50):
         base = chance.randrange(10_000, 32_000 - 500 * blocks, 500)
         with contextlib.suppress(OSError):
+            _take(range(base, base + 500 * blocks, 500))
             for port in range(base, base + 500 * blocks):
                 with socket.socket() as probe:
                     # Connections that have ended (TIME_WAIT) keep no listener away.
@@ -142,6 +147,19 @@ def free_base(blocks: int) -> int:
                     probe.bind(("127.0.0.1", port))
             return base
     raise RuntimeError("no block of ports is free; end other runs first")
+
+
+def _take(blocks: range) -> None:
+    """Raises `BlockingIOError` if another test run has just been given one of them, and may not listen there yet."""
+    folder = Path(tempfile.gettempdir()) / "atoll-tests-ports"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        taken = [folder / str(block) for block in blocks]
+        if any(mark.exists() and time.time() - mark.stat().st_mtime < LATELY_S for mark in taken):
+            raise BlockingIOError
+        for mark in taken:
+            mark.touch()
 
 
 @dataclass(frozen=True, slots=True)

@@ -647,3 +647,48 @@ async def test_the_process_says_what_it_cannot_use(folder: Path) -> None:
             assert links.returncode == 3
             assert f"cannot listen on {HOST}:{port}".encode() in errors
             assert b"Traceback" not in errors
+
+
+@on_uvloop
+async def test_relays_come_and_go_and_the_others_stay_as_they_are(folder: Path) -> None:
+    file = folder / "links.json"
+    async with world(rtt_ms=10) as w, await serve_control(folder / "s", w.network, file):
+        client = LinksClient(folder / "s")
+        own = w.network.statistics().relays[0]
+        first = RelayConfig("west", "east", own.listen_port, own.target_host, own.target_port, rtt_ms=10)
+        second = RelayConfig("west", "north", free_port(), HOST, w.target.port, rtt_ms=20)
+        reader, writer = await w.connect()
+        await client.set(Selection("west", "east"), latency_ms=7)
+
+        write_links_config(file, LinksConfig(folder / "s", (first, second)))
+        assert {relay.destination for relay in (await client.reload()).relays} == {"east", "north"}
+        await until(lambda: w.network.statistics().relays[1].state is DoorState.OPEN)
+        fresh, other = await asyncio.open_connection(HOST, second.listen_port)
+        async with asyncio.timeout(LIMIT_S):
+            assert await fresh.readline() == GREETING
+
+        taken = RelayConfig("west", "south", w.target.port, HOST, w.target.port, rtt_ms=20)
+        write_links_config(file, LinksConfig(folder / "s", (first, taken)))
+        with pytest.raises(RpcError, match="south"):
+            await client.reload()
+        assert len(w.network.statistics().relays) == 2, "nothing is changed"
+        assert ("west", "south") not in w.network.statistics().directions
+
+        write_links_config(file, LinksConfig(folder / "s", (first,)))
+        statistics = await client.reload()
+        assert [relay.destination for relay in statistics.relays] == ["east"]
+        assert {(one.source, one.latency_ms) for one in statistics.directions} == {
+            ("west", 7.0),
+            ("east", 7.0),
+        }
+        with pytest.raises(RpcError, match="no link"):
+            await client.set(Selection("west", "north"), cut=True)
+        async with asyncio.timeout(LIMIT_S):
+            with suppress(ConnectionError):
+                assert await fresh.read() == b""
+            writer.write(b"still here\n")
+            assert await reader.readline() == b"still here\n", "its connection was not touched"
+        with socket.create_server((HOST, second.listen_port)):
+            pass  # the port is free
+        writer.close()
+        other.close()

@@ -6,25 +6,32 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from pydantic import BaseModel
 from tests.integration.state_cells import Cells, cells, until
+from tests.unit.curl import lines_of
 from tests.unit.shop_state import client
 
 from atoll import state
 from atoll.clock import SystemClock
 from atoll.state.sdk.scope import entered
 from atoll_services.cart.api import create_api as create_cart
+from atoll_services.catalog.api import create_api as create_catalog
+from atoll_services.catalog.catalog import Catalog
 from atoll_services.checkout.api import create_api as create_checkout
 from atoll_services.checkout.order import Order, Phase
 from atoll_services.checkout.payments import Charge, ChargeState
+from atoll_services.cities import load_cities
 from atoll_services.inventory.api import create_api as create_inventory
 from atoll_services.inventory.stock import ReservationState, Stock
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 A, B, C = "eu-west", "eu-central", "us-east"
 
@@ -38,7 +45,13 @@ level = "strong"
 level = "strong"
 [namespaces.orders]
 level = "strong"
+[namespaces.prices]
+level = "eventual"
+[namespaces.descriptions]
+level = "eventual"
 """
+T = TypeVar("T", bound=BaseModel)
+SERVICES = Path(__file__).parents[2] / "services"
 
 
 @dataclass
@@ -49,6 +62,7 @@ class Shop:
     cart: dict[str, httpx.AsyncClient]
     inventory: dict[str, httpx.AsyncClient]
     checkout: dict[str, httpx.AsyncClient]
+    catalog: dict[str, httpx.AsyncClient]
 
     async def stock(self, region: str, sku: str, on_hand: int) -> None:
         """As soon as its registers are founded."""
@@ -60,10 +74,16 @@ class Shop:
         await until(counted, 30)
 
     async def left(self, region: str, sku: str) -> Stock:
-        with entered(self.three[region].request()):
-            found = await state.strong("stock", Stock).get(sku)
-        assert found is not None
-        return found.value
+        return await self.register(region, "stock", Stock, sku)
+
+    async def register(self, region: str, namespace: str, model: type[T], key: str) -> T:
+        """Read again as long as no majority answers in time: on a busy machine that takes a while."""
+        while True:
+            with contextlib.suppress(state.Unavailable), entered(self.three[region].request()):
+                found = await state.strong(namespace, model).get(key)
+                assert found is not None
+                return found.value
+            await asyncio.sleep(0.1)
 
     async def buy(self, region: str, key: str, sku: str, within_s: float = 10.0) -> httpx.Response | None:
         """One try to buy one of an article; None if there was no answer in time."""
@@ -83,15 +103,11 @@ class Shop:
             await asyncio.sleep(0.1)
 
     async def charges(self, region: str, orders: set[str]) -> Counter[ChargeState]:
-        with entered(self.three[region].request()):
-            found = [await state.strong("payments", Charge).get(order) for order in orders]
-        return Counter(one.value.state for one in found if one is not None)
+        found = [await self.register(region, "payments", Charge, order) for order in orders]
+        return Counter(charge.state for charge in found)
 
     async def order(self, region: str, name: str) -> Order:
-        with entered(self.three[region].request()):
-            found = await state.strong("orders", Order).get(name)
-        assert found is not None
-        return found.value
+        return await self.register(region, "orders", Order, name)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -114,21 +130,52 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
             await replicas(create_cart(), "/cart"),
             await replicas(create_inventory(), "/inventory"),
             await replicas(create_checkout(250), "/checkout"),
+            await replicas(create_catalog(Catalog(load_cities(15000))), "/catalog"),
         )
+
+
+async def test_the_walk_of_the_readme(shop: Shop) -> None:
+    """Without gateways: each port stands for a region. A visitor's price is waited for: it is on its way."""
+    ports = {"8080": C, "8081": C, "8082": A, "8083": B}
+    await shop.stock(C, "founded", 1)
+    cookies: dict[str, str] = {}
+    answers: list[Any] = []
+    for curl in lines_of(SERVICES / "README.md"):
+        service: dict[str, httpx.AsyncClient] = getattr(shop, curl.path.split("/")[1])
+        asked = service[ports[curl.port]]
+        headers = dict(curl.headers)
+        if curl.sends_cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        asked.cookies.clear()
+        answer = await asked.request(curl.method, curl.path, content=curl.content, headers=headers)
+        assert answer.is_success, f"{curl.line}: {answer.status_code} {answer.text}"
+        if curl.keeps_cookies:
+            cookies.update(answer.cookies)
+        if curl.path.startswith(("/catalog/postcards", "/inventory")) and curl.method == "PUT":
+            await shop.three.settled()
+        answers.append(answer.json())
+    assert len(answers) == 12
+    price, cart, *bought, left = answers[4], answers[7], *answers[8:]
+    assert price == {"cents": 320, "currency": "EUR"}
+    assert cart == {"items": [{"sku": "2964574", "quantity": 3}]}
+    assert len(bought) == 3
+    assert all(one == bought[0] for one in bought)
+    assert (bought[0]["phase"], bought[0]["cents"]) == ("placed", 3 * 320)
+    assert (left["on_hand"], left["available"]) == (17, 17)
 
 
 async def test_a_cart_edited_on_both_sides_of_a_cut_loses_nothing(shop: Shop) -> None:
     for sku in ("cork", "dublin"):
-        await shop.cart[A].put(f"/cart/mine/items/{sku}", json={"quantity": 1})
+        await shop.cart[A].put(f"/cart/ours/items/{sku}", json={"quantity": 1})
     await shop.three.settled()
     await shop.three.cut(C)
     try:
         for sku, region in (("paris", A), ("rome", A), ("tokyo", C), ("osaka", C)):
-            put = await shop.cart[region].put(f"/cart/mine/items/{sku}", json={"quantity": 2})
+            put = await shop.cart[region].put(f"/cart/ours/items/{sku}", json={"quantity": 2})
             assert put.status_code == 200
-        await shop.cart[C].delete("/cart/mine/items/cork")
-        await shop.cart[A].put("/cart/mine/items/dublin", json={"quantity": 5})
-        await shop.cart[C].put("/cart/mine/items/dublin", json={"quantity": 7})
+        await shop.cart[C].delete("/cart/ours/items/cork")
+        await shop.cart[A].put("/cart/ours/items/dublin", json={"quantity": 5})
+        await shop.cart[C].put("/cart/ours/items/dublin", json={"quantity": 7})
         sides = [await _items(shop.cart[region]) for region in (A, C)]
         assert sides[0].keys() ^ sides[1].keys() == {"paris", "rome", "tokyo", "osaka", "cork"}
     finally:
@@ -140,7 +187,7 @@ async def test_a_cart_edited_on_both_sides_of_a_cut_loses_nothing(shop: Shop) ->
 
 
 async def _items(cart: httpx.AsyncClient) -> dict[str, int]:
-    found = (await cart.get("/cart/mine")).json()["items"]
+    found = (await cart.get("/cart/ours")).json()["items"]
     return {item["sku"]: item["quantity"] for item in found}
 
 
@@ -171,7 +218,7 @@ async def test_sixty_buyers_of_twenty_postcards_in_three_regions_one_of_them_cut
         await until(more_are_reserved, 60)
     finally:
         await shop.three.heal()
-    answers = await asyncio.wait_for(asyncio.gather(*buyers), 100)
+    answers = await asyncio.wait_for(asyncio.gather(*buyers), 180)
     assert Counter(answer.status_code for answer in answers) == {201: 20, 409: 40}
     left = await shop.left(B, "dublin")
     assert (left.on_hand, left.held) == (0, 0)

@@ -35,3 +35,14 @@ async def test_nothing_is_lost_under_a_kill_and_a_cut() -> None:
         final = replace(result.final, found={**result.final.found, region: lacking})
         if values[place]:
             assert not decide(result.ledger, final, REMOTE).passed, place
+
+
+async def test_control_agents_that_pass_over_operations_fail_the_drill() -> None:
+    agent = "tests.integration.forgetful_agent"
+    settings = Settings(20, 1, 60.0, clients=1, faults=(), wipe=False, equal_within_s=1.0, agent=agent)
+    with tempfile.TemporaryDirectory(prefix="atoll-") as folder:
+        result = await drill(Path(folder), settings)
+    assert document(result)["verdict"] == "failed"
+    promises = {finding.promise for finding in result.verdict.findings}
+    assert "no acknowledged write is lost" in promises
+    assert any(promise.startswith("all replicas are equal") for promise in promises)

@@ -305,7 +305,7 @@ async def test_an_agent_s_process_answers_on_its_socket(three: Operated) -> None
         assert set(document.regions) == {A, B, C}
         assert not document.differing
         assert (await regions.verify("views", 20)).equal
-        with pytest.raises(RpcError, match=r"it has: report, state\.get"):
+        with pytest.raises(RpcError, match=r"it has: report, moves, state\.get"):
             await client.call("state.forget")
         with pytest.raises(RpcError, match="bad-request"):
             await client.call("state.keys", {"namespace": "views", "limit": 0})

@@ -92,6 +92,13 @@ async def test_a_region_that_is_cut_off_refuses_a_session_it_can_not_serve_and_s
     three: Cells,
 ) -> None:
     carts = state.namespace("carts")
+    before = (await three[C].store.statistics()).sessions
+
+    async def waited_in_vain() -> bool:
+        """What operators see of it."""
+        now = (await three[C].store.statistics()).sessions
+        return now.behind > before.behind and now.waited_ms - before.waited_ms >= 100
+
     await three.cut(C)
     here = three[A].request()
     with entered(here):
@@ -101,6 +108,7 @@ async def test_a_region_that_is_cut_off_refuses_a_session_it_can_not_serve_and_s
         with pytest.raises(state.RegionBehind, match="lacks the newest writes of eu-west") as behind:
             await carts.register("note").get()
         assert behind.value.elsewhere
+        await until(waited_in_vain, 20)
         assert await state.namespace("views").register("none").get() is None, "eventual reads go on"
     with entered(three[C].request()):
         await carts.register("other").set("and so do other sessions")

@@ -4,13 +4,14 @@ import asyncio
 import re
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from random import Random
 
 import pytest
+import uvloop
 from redis.exceptions import AuthenticationError, ResponseError
 from tests.integration.state_stores import IDENTITY, OPENING, PASSWORD, StateServer, state_server
 
@@ -487,3 +488,32 @@ async def test_keys_are_found_by_prefix_and_counters_refuse_what_they_could_not_
             await store.write("carts", Kind.COUNTER, "b", [CounterChange(1)])
         assert refused.value.refusal is Refusal.RANGE
         assert (await store.write("carts", Kind.COUNTER, "b", [CounterChange(-(2**53 - 1))])).total == 0
+
+
+# --- Tasks that use it, on both event loops: tests run on Python's, agents and gateways on uvloop's
+
+
+async def ended(folder: Path, chance: Random) -> int:
+    """How many of the tasks that write for ever ended when they were cancelled, somewhere in a write."""
+    async with running(folder) as (_, store):
+
+        async def write_for_ever(number: int) -> None:
+            for turn in count():
+                await store.write("carts", Kind.REGISTER, f"{number}", value(b"%d" % turn))
+
+        async with asyncio.timeout(60):
+            tasks = [asyncio.create_task(write_for_ever(number)) for number in range(40)]
+            for task in tasks:
+                for _ in range(chance.randrange(8)):
+                    await asyncio.sleep(0)
+                task.cancel()
+            await asyncio.wait(tasks)
+        return sum(task.cancelled() for task in tasks)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_whoever_is_cancelled_during_a_write_ends(
+    tmp_path: Path, run: Callable[[Coroutine[object, object, int]], int]
+) -> None:
+    seed = Random().randrange(10**6)  # in the message of a failure
+    assert run(ended(tmp_path, Random(seed))) == 40, f"seed {seed}"

@@ -12,6 +12,7 @@ from atoll.clock import Clock
 from atoll.middleware import Application, AtollMiddleware
 from atoll.state.model import AsyncModelStore, ModelStore
 from atoll.state.sdk.access import StateAccess
+from atoll.state.sdk.following import Follow
 from atoll.state.sdk.regional import RegionalState
 from atoll.state.session import SessionTokens
 from atoll.state.strong.backend import Change, Outcome, Unavailable, Unknown, Versioned
@@ -83,20 +84,28 @@ class Registers:
         return self._chance is not None and self._chance.random() < self.loss
 
 
-def shop_state(clock: Clock, registers: Registers) -> StateAccess:
+def shop_state(clock: Clock, registers: Registers, chance: Random | None = None) -> StateAccess:
     """A region of `shop.toml`."""
     model = ModelStore(clock)
     model.open(REGION, "a-test")
     store = AsyncModelStore(model)
 
+    namespaces = wire_namespaces(load(SHOP))
+    regional = RegionalState(
+        REGION, namespaces, store, following(store, REGION), registers, clock, chance or Random(1)
+    )
+    return StateAccess(regional, SessionTokens(b"sessions-of-tests"), clock, regional.close)
+
+
+def following(store: AsyncModelStore, region: str) -> Follow:
+    """What the store knows, whenever it has come to know more."""
+
     async def follow() -> AsyncIterator[Vector]:
         while True:
-            yield model.vector()
-            await store.read_log(model.vector().latest(REGION), 1, block_s=60)
+            yield store.model.vector()
+            await store.read_log(store.model.vector().latest(region), 1, block_s=60)
 
-    namespaces = wire_namespaces(load(SHOP))
-    regional = RegionalState(REGION, namespaces, store, follow, registers, clock, Random(1))
-    return StateAccess(regional, SessionTokens(b"sessions-of-tests"), clock, regional.close)
+    return follow
 
 
 def client(api: Application, state: StateAccess | None, clock: Clock, prefix: str) -> httpx.AsyncClient:

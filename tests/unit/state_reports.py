@@ -41,6 +41,9 @@ def state_report() -> StateReport:
         clock_offset_s=-0.003,
         writes_refused="",
         skewed=0,
+        session_waits=40,
+        session_waits_behind=6,
+        session_waited_s=2.5,
         strong=StrongReport(
             changes=30,
             reads=4,

@@ -15,6 +15,7 @@ from atoll.topology import Topology, load
 
 TOPOLOGIES = Path(__file__).parents[2] / "infra" / "topologies"
 LOCAL = load(TOPOLOGIES / "local.toml")
+WORLD = load(TOPOLOGIES / "world.toml")
 
 
 @pytest.fixture
@@ -83,6 +84,59 @@ def test_links_that_don_t_fit_one_block_are_refused_with_a_way_out() -> None:
         plan_ports(crowded, None)
 
 
+@given(
+    base=st.none() | st.integers(1024, END - 12 * 500),
+    sets=st.lists(st.sets(st.sampled_from(list(WORLD.regions)), min_size=1), min_size=1, max_size=8),
+)
+def test_regions_come_and_go_and_none_that_stays_moves(base: int | None, sets: list[set[str]]) -> None:
+    plan: PortPlan | None = None
+    for names in sets:
+        topology = _only(WORLD, names)
+        following = plan_ports(topology, base, plan)
+        ports = _all_ports(following, topology)
+        assert len(ports) == len(set(ports))
+        assert max(ports) < END
+        fresh = plan_ports(topology, base)
+        assert {link.target for link in following.links} == {link.target for link in fresh.links}
+        assert len(following.links) == len(fresh.links)
+        if plan is not None:
+            stay = names & plan.regions.keys()
+            assert all(following.regions[name] == plan.regions[name] for name in stay)
+            ends = {*stay, "entry"}
+            assert [link for link in plan.links if {link.source, link.destination} <= ends] == [
+                link for link in following.links if {link.source, link.destination} <= ends
+            ]
+            assert following.entry_public == plan.entry_public
+        plan = following
+
+
+def test_what_a_removed_region_had_is_given_out_again(local: Topology) -> None:
+    plan = plan_ports(local, None)
+    without = _only(local, {"us-east", "ap-northeast"})
+    smaller = plan_ports(without, None, plan)
+    assert smaller.regions.keys() == {"us-east", "ap-northeast"}
+    assert smaller.regions["ap-northeast"] == plan.regions["ap-northeast"], "a plan anew would move it"
+    assert plan_ports(without, None).regions["ap-northeast"] != plan.regions["ap-northeast"], "control"
+    again = plan_ports(local, None, smaller)
+    assert again.regions == plan.regions
+    assert set(again.links) == set(plan.links)
+
+
+def test_only_the_ports_of_new_regions_must_be_free(local: Topology) -> None:
+    base = _free_base(local)
+    first = plan_ports(_only(local, {"us-east"}), base)
+    plan = plan_ports(local, base, first)
+    with socket.create_server(("127.0.0.1", first.regions["us-east"].state.port)):
+        check_free(plan, local, besides=first)
+        with pytest.raises(PortsError):
+            check_free(plan, local)
+    with (
+        socket.create_server(("127.0.0.1", plan.regions["eu-west"].state.port)),
+        pytest.raises(PortsError, match="eu-west's state store"),
+    ):
+        check_free(plan, local, besides=first)
+
+
 @pytest.mark.parametrize("base", [-5, 80, 1023])
 def test_a_base_that_needs_privileges_is_refused(local: Topology, base: int) -> None:
     with pytest.raises(PortsError, match=f"ATOLL_PORT_BASE={base}"):
@@ -138,6 +192,13 @@ def _free_base(topology: Topology) -> int:
         if first_taken(plan_ports(topology, base), topology) is None:
             return base
     raise AssertionError("no free ports for this test")
+
+
+def _only(topology: Topology, names: set[str]) -> Topology:
+    """As far as ports go by it."""
+    return replace(
+        topology, regions={name: region for name, region in topology.regions.items() if name in names}
+    )
 
 
 def _all_ports(plan: PortPlan, topology: Topology) -> list[int]:

@@ -6,12 +6,11 @@ the registers, and the crashes: an attempt ends at any of its awaits, and leaves
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import TypeVar
-from unittest import mock
 
 import pytest
 from tests.unit.shop_state import Registers, shop_state
@@ -19,14 +18,14 @@ from tests.unit.shop_state import Registers, shop_state
 from atoll import state
 from atoll.clock import Clock
 from atoll.simulate.loop import VirtualLoop, run
-from atoll.state.sdk import strong as sdk
 from atoll.state.sdk.scope import entered
+from atoll_services.checkout.abandoned import Abandoned
 from atoll_services.checkout.order import Order, Phase
 from atoll_services.checkout.payments import Charge, ChargeState, Payments
 from atoll_services.checkout.saga import Attempt, Saga, Step
 from atoll_services.checkout.steps import Pay, Reserve, purchase_steps
 from atoll_services.inventory.inventory import Inventory
-from atoll_services.inventory.stock import Stock
+from atoll_services.inventory.stock import HELD_S, ReservationState, Stock
 
 SKUS = ("dublin", "tokyo")
 ON_HAND = 4
@@ -66,14 +65,37 @@ class Found:
     crashes: int = 0
     unfinished: int = 0
 
+    def placed(self) -> dict[str, Order]:
+        return {name: order for name, order in self.orders.items() if order.phase is Phase.PLACED}
+
+    def bought(self, sku: str) -> int:
+        return sum(order.items.get(sku, 0) for order in self.placed().values())
+
+    def wrong_where_some_gave_up(self) -> list[str]:
+        """Purchases that hold nothing may stay as they are."""
+        placed = self.placed()
+        said = [
+            f"{name} was told {phases}, and is {self.orders[name].phase}"
+            for name, phases in self.outcomes.items()
+            if phases and phases != {self.orders[name].phase}
+        ]
+        if self.charges[ChargeState.CHARGED] != len(placed):
+            said.append(f"{self.charges[ChargeState.CHARGED]} charges for {len(placed)} orders")
+        for sku, stock in self.stock.items():
+            held = [name for name, one in stock.reservations.items() if one.state is ReservationState.HELD]
+            said += [f"{name} holds {sku} for ever" for name in held if name not in placed]
+            if self.bought(sku) != ON_HAND or stock.available != 0:
+                said.append(f"{self.bought(sku)} of {ON_HAND} {sku} were bought, {stock.available} are left")
+        return said
+
     def wrong(self) -> list[str]:
-        placed = {name: order for name, order in self.orders.items() if order.phase is Phase.PLACED}
+        placed = self.placed()
         said = [f"{name} was told {phases}" for name, phases in self.outcomes.items() if len(phases) != 1]
         said += [f"{name} is {one.phase}, not closed" for name, one in self.orders.items() if not one.closed]
         if self.charges[ChargeState.CHARGED] != len(placed):
             said.append(f"{self.charges[ChargeState.CHARGED]} charges for {len(placed)} orders")
         for sku, stock in self.stock.items():
-            bought = sum(order.items.get(sku, 0) for order in placed.values())
+            bought = self.bought(sku)
             if stock.held:
                 said.append(f"{stock.held} of {sku} are held for ever")
             if stock.on_hand != ON_HAND - bought or stock.on_hand < 0:
@@ -81,24 +103,28 @@ class Found:
         return said
 
 
-def simulate(seed: int, steps: Steps = as_built) -> Found:
+def simulate(seed: int, steps: Steps = as_built, *, give_up: bool = False) -> Found:
+    """`give_up`: nobody goes on with purchases that had no outcome after `SENT` tries; somebody wants the rest."""
     loop, chance = VirtualLoop(), Random(seed)
-    with mock.patch.object(sdk, "Random", return_value=chance):  # of the pauses between tries
-        return run(loop, _simulated(chance, loop, steps))
+    return run(loop, _simulated(chance, loop, steps, give_up=give_up))
 
 
-async def _simulated(chance: Random, loop: VirtualLoop, steps: Steps) -> Found:
+async def _simulated(chance: Random, loop: VirtualLoop, steps: Steps, *, give_up: bool) -> Found:
     registers = Registers(chance, loss=chance.choice((0.0, 0.05, 0.2)))
     registers.remembered = chance.choice((2, 64))  # the saga doesn't need the registers' memory of operations
-    access = shop_state(loop.clock, registers)
+    access = shop_state(loop.clock, registers, chance)
     found = Found()
     with entered(access.scope()):
         inventory = Inventory(loop.clock)
         for sku in SKUS:
             await _until_done(partial(inventory.count, sku, ON_HAND))
-        await asyncio.gather(*(_buyer(f"p{number}", chance, steps, found) for number in range(BUYERS)))
+        names = [f"p{number}" for number in range(BUYERS)]
+        await asyncio.gather(*(_buyer(name, chance, steps, found, give_up=give_up) for name in names))
         registers.loss = 0.0
         await asyncio.sleep(60)  # whatever is late has come
+        if give_up:
+            await asyncio.sleep(HELD_S)
+            await _buy_the_rest(names, steps(chance), found)
         for sku in SKUS:
             found.stock[sku] = await inventory.stock(sku) or Stock()
         for (namespace, key), value in registers.values.items():
@@ -109,7 +135,7 @@ async def _simulated(chance: Random, loop: VirtualLoop, steps: Steps) -> Found:
     return found
 
 
-async def _buyer(name: str, chance: Random, steps: Steps, found: Found) -> None:
+async def _buyer(name: str, chance: Random, steps: Steps, found: Found, *, give_up: bool) -> None:
     """Sends one purchase several times, now and then while an earlier one is still at work."""
     items = {sku: chance.randint(1, 2) for sku in SKUS if chance.random() < 0.7} or {SKUS[0]: 1}
     wanted = Order(items=items, cents=250 * sum(items.values()), fingerprint=name)
@@ -136,8 +162,26 @@ async def _buyer(name: str, chance: Random, steps: Steps, found: Found) -> None:
         sending.append(asyncio.create_task(sent()))
         await asyncio.sleep(chance.choice((0, 0.1, 1.0)))
     await asyncio.gather(*sending)
+    if give_up:
+        return
     await _until_done(attempt)
     found.orders[name] = await _until_done(partial(_order, name))
+
+
+async def _buy_the_rest(names: Sequence[str], steps: Sequence[Step], found: Found) -> None:
+    """One buyer an article wants all that no placed order has."""
+    for name in names:
+        if (order := await Saga(()).order(name)) is not None:
+            found.orders[name] = order
+    for sku in SKUS:
+        if rest := ON_HAND - found.bought(sku):
+            name = f"the rest of {sku}"
+            wanted = Order(items={sku: rest}, cents=250 * rest, fingerprint=name)
+            found.orders[name] = await Saga(steps).carry_out(name, wanted, "visa")
+            found.outcomes[name] = {Phase.PLACED}
+    for name in names:
+        if name in found.orders:
+            found.orders[name] = await _order(name)
 
 
 async def _order(name: str) -> Order:
@@ -166,6 +210,41 @@ def test_a_purchase_happens_once_or_not_at_all(steps: Steps) -> None:
         unfinished += found.unfinished
     assert min(phases[Phase.PLACED], phases[Phase.FAILED]) > SEEDS // 2, phases
     assert min(crashes, unfinished) > SEEDS // 2, (crashes, unfinished)
+
+
+def test_what_nobody_goes_on_with_is_there_for_the_next_buyer() -> None:
+    ended = 0
+    for seed in range(SEEDS // 2):
+        found = simulate(seed, give_up=True)
+        wrong = found.wrong_where_some_gave_up()
+        assert not wrong, f"seed {seed}: {wrong}"
+        reasons = [order.reason.kind for order in found.orders.values() if order.reason is not None]
+        ended += reasons.count("abandoned")
+    assert ended > SEEDS // 20, ended
+
+
+def never_ended(chance: Random) -> Sequence[Step]:
+    return Reserve(Inventory(_clock())), Pay(Payments())
+
+
+def lapsed(chance: Random) -> Sequence[Step]:
+    """Reservations end by themselves, whatever was decided of what they are held for."""
+    inventory = Inventory(_clock())
+
+    class Lapsing(Abandoned):
+        async def end(self, sku: str, names: Iterable[str]) -> None:
+            for name in names:
+                await inventory.lapse(sku, name)
+
+    return Reserve(inventory, Lapsing(inventory, Saga(()))), Pay(Payments())
+
+
+@pytest.mark.parametrize(("steps", "says"), [(never_ended, "for ever"), (lapsed, "charges for")])
+def test_it_is_ended_and_with_its_whole_purchase(steps: Steps, says: str) -> None:
+    for seed in range(400):
+        if any(says in wrong for wrong in simulate(seed, steps, give_up=True).wrong_where_some_gave_up()):
+            return
+    pytest.fail(f"no seed shows what {steps.__name__} does")
 
 
 def test_a_seed_always_gives_the_same_run() -> None:

@@ -20,6 +20,7 @@ from atoll.agent.inspection import (
 )
 from atoll.cell.state_report import PeerLag
 from atoll.cli import output, render_state
+from atoll.cli.state_documents import GetDocument
 
 T = TypeVar("T")
 
@@ -41,6 +42,18 @@ def test_get_has_regions_side_by_side_and_says_where_they_differ() -> None:
     assert row(text, "map", "b", "us-east", "4", "(removed)")
     assert "The regions differ in: map b." in text
     assert "mars gave no answer: frozen" in text
+
+
+def test_get_shows_a_long_value_once_and_leaves_its_other_columns_whole() -> None:
+    value = f'm1:{{"on_hand":{"9" * 300}}}'
+    one = CellsAnswer((made.cell(value, field="", kind=KeyKind.STRONG),), 0)
+    document = GetDocument("stock", "sku", {"ap-northeast": one, "us-east": one}, (), {})
+    text = shown(render_state.print_get, document)
+    assert row(text, "strong", "all", '{"on_hand":')
+    assert text.count("m1:") == 1
+    assert "Alike in ap-northeast, us-east." in text
+    nothing = GetDocument("stock", "sku", {"us-east": CellsAnswer((), 0)}, (), {})
+    assert shown(render_state.print_get, nothing) == "Nothing under 'sku' in stock: us-east.\n"
 
 
 def test_keys_tell_who_lacks_them() -> None:

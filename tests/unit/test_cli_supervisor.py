@@ -55,6 +55,8 @@ class Supervisor:
     paths: RunPaths
     status: RunStatus
     refusal: RpcError | None = None
+    changed: str = ""
+    """What it says that it added or removed."""
     asked: list[tuple[str, Document]] = field(default_factory=list)
 
     async def handle(self, method: str, parameters: Document, send: Send) -> Document:
@@ -67,7 +69,7 @@ class Supervisor:
         await send(dict(PROGRESS.dump_python(event, mode="json")))
         if self.refusal is not None:
             raise self.refusal
-        return {}
+        return {"detail": self.changed} if method == "regions" else {}
 
     async def run(self, started: threading.Event, ended: asyncio.Event) -> None:
         async with await serve_streaming(self.paths.supervisor_socket, self.handle):
@@ -308,15 +310,31 @@ def test_up_again_of_the_same_is_fine_and_of_another_is_not(
     text = capsys.readouterr().out
     assert "runs here already" in text
     assert "http://127.0.0.1:8083" in text
-    assert [method for method, _ in supervisor.asked] == ["status", "ready", "status"]
+    assert supervisor.asked[1] == ("regions", {"regions": 2})
+    assert [method for method, _ in supervisor.asked] == ["status", "regions", "ready", "status"]
     for other in (
         same,  # in front: there is nothing to stay for
-        ["up", "--topology", str(LOCAL), "--detach"],  # three regions
         ["up", "--topology", str(LOCAL.with_name("residency.toml")), "--regions", "2", "--detach"],
     ):
         assert main(other) == Exit.FAILED
         assert "atoll down" in capsys.readouterr().err
     assert "stop" not in [method for method, _ in supervisor.asked]
+
+
+@pytest.mark.parametrize("front", [[], ["--detach"]])
+def test_up_again_of_a_file_with_other_regions_says_what_was_changed(
+    supervisor: Supervisor, capsys: pytest.CaptureFixture[str], front: list[str]
+) -> None:
+    supervisor.changed = "added: ap-northeast"
+    assert main(["up", "--topology", str(LOCAL), *front]) == Exit.SUCCESS
+    text = capsys.readouterr().out
+    assert "added: ap-northeast" in text
+    assert "http://127.0.0.1:8083" in text
+    assert supervisor.asked[1] == ("regions", {"regions": None})
+    supervisor.refusal = RpcError("bad-request", "this is why, and what to do")
+    assert main(["up", "--topology", str(LOCAL), *front]) == Exit.USAGE
+    assert "this is why, and what to do" in capsys.readouterr().err
+    assert "stop" not in [method for method, _ in supervisor.asked], "what runs is left alone"
 
 
 @pytest.mark.parametrize("text", ["http", "-1", "0", "70000", "80.5"])

@@ -1,7 +1,5 @@
 """The shop's services over HTTP: what they answer, and which problem they tell."""
 
-import re
-import shlex
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +7,15 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from tests.unit.curl import lines_of
 from tests.unit.shop_state import Registers, client, shop_state
 
 from atoll import state
 from atoll.clock import ManualClock
+from atoll.state.sdk.access import StateAccess
+from atoll.state.sdk.scope import entered
 from atoll_services.cart.api import create_api as create_cart
+from atoll_services.catalog.listing import Price
 from atoll_services.checkout.api import create_api as create_checkout
 from atoll_services.inventory import stock
 from atoll_services.inventory.api import create_api as create_inventory
@@ -24,7 +26,9 @@ KEY = {"Idempotency-Key": '"8e03978e-40d5"'}
 
 @dataclass
 class Shop:
+    clock: ManualClock
     registers: Registers
+    access: StateAccess
     cart: httpx.AsyncClient
     inventory: httpx.AsyncClient
     checkout: httpx.AsyncClient
@@ -44,10 +48,10 @@ async def shop() -> AsyncIterator[Shop]:
     access = shop_state(clock, registers)
     async with (
         client(create_cart(), access, clock, "/cart") as cart,
-        client(create_inventory(), access, clock, "/inventory") as inventory,
-        client(create_checkout(250), access, clock, "/checkout") as checkout,
+        client(create_inventory(clock), access, clock, "/inventory") as inventory,
+        client(create_checkout(250, clock), access, clock, "/checkout") as checkout,
     ):
-        yield Shop(registers, cart, inventory, checkout)
+        yield Shop(clock, registers, access, cart, inventory, checkout)
     await access.close()
 
 
@@ -96,7 +100,7 @@ async def test_an_edit_that_makes_no_sense_is_refused(shop: Shop, path: str, edi
 async def test_stock_is_counted_reserved_and_released(shop: Shop) -> None:
     assert kind(await shop.inventory.get("/inventory/dublin")) == (404, "unknown-article")
     counted = await shop.inventory.put("/inventory/dublin", json={"on_hand": 5})
-    assert counted.json() == {"sku": "dublin", "on_hand": 5, "reserved": 0, "available": 5}
+    assert counted.json() == {"sku": "dublin", "on_hand": 5, "reserved": 0, "overdue": 0, "available": 5}
     for _ in range(100):  # more often than a register remembers operations
         reserved = await shop.inventory.put("/inventory/dublin/reservations/r1", json={"quantity": 3})
         assert reserved.json() == {"sku": "dublin", "name": "r1", "quantity": 3, "state": "held"}
@@ -145,6 +149,50 @@ async def test_a_purchase_that_fails_takes_nothing(shop: Shop) -> None:
         assert kind(missing) == (409, "out-of-stock")
         assert "tokyo: 1 are wanted and 0 are available" in missing.json()["detail"]
     assert await shop.available() == (5, 5)
+
+
+async def test_a_purchase_costs_what_the_catalog_said_when_it_was_first_sent(shop: Shop) -> None:
+    for sku in ("dublin", "tokyo", "cork"):
+        await shop.inventory.put(f"/inventory/{sku}", json={"on_hand": 9})
+
+    async def price(sku: str, cents: int, currency: str = "EUR") -> None:
+        with entered(shop.access.scope()):
+            await state.namespace("prices").register(sku, Price).set(Price(cents=cents, currency=currency))
+
+    await price("dublin", 320)
+    await price("tokyo", 0)
+    first = await shop.buy("k1", dublin=2, tokyo=1, cork=1)
+    assert (first.json()["cents"], first.json()["currency"]) == (2 * 320 + 0 + 250, "EUR"), (
+        "cork has no price"
+    )
+    await price("dublin", 500)
+    assert (await shop.buy("k1", dublin=2, tokyo=1, cork=1)).json() == first.json()
+    assert (await shop.buy("k2", dublin=2)).json()["cents"] == 1000
+    await price("tokyo", 100, "JPY")
+    assert kind(await shop.buy("k3", dublin=1, tokyo=1)) == (409, "currencies-differ")
+    assert (await shop.buy("k1", dublin=2, tokyo=1, cork=1)).json() == first.json(), "it is bought already"
+    assert (await shop.buy("k4", tokyo=1)).json()["currency"] == "JPY"
+    async with client(create_checkout(None, shop.clock), shop.access, shop.clock, "/checkout") as strict:
+        purchase = {"items": {"cork": 1}, "card": "visa"}
+        refused = await strict.post("/checkout", json=purchase, headers={"Idempotency-Key": "k5"})
+        assert kind(refused) == (409, "no-price")
+        assert "cork has no price" in refused.json()["detail"]
+        await price("cork", 10)
+        again = await strict.post("/checkout", json=purchase, headers={"Idempotency-Key": "k5"})
+        assert again.json()["cents"] == 10, "it was not decided"
+
+
+async def test_what_is_held_for_too_long_goes_to_who_wants_it(shop: Shop) -> None:
+    await shop.inventory.put("/inventory/dublin", json={"on_hand": 2})
+    await shop.inventory.put("/inventory/dublin/reservations/r1", json={"quantity": 2})
+    assert kind(await shop.buy("k1")) == (409, "out-of-stock")
+    shop.clock.advance(stock.HELD_S)
+    level = (await shop.inventory.get("/inventory/dublin")).json()
+    assert (level["overdue"], level["available"]) == (1, 0), "nobody has wanted it"
+    assert (await shop.buy("k2")).status_code == 201
+    assert kind(await shop.buy("k1")) == (409, "out-of-stock"), "as it was decided"
+    assert (await shop.inventory.get("/inventory/dublin/reservations/r1")).json()["state"] == "released"
+    assert await shop.available() == (1, 1)
 
 
 async def test_a_purchase_that_makes_no_sense_is_refused(shop: Shop) -> None:
@@ -205,32 +253,13 @@ async def test_the_lines_of_the_readmes_work(shop: Shop) -> None:
     """In the order in which they stand there."""
     tried = 0
     for service in ("cart", "inventory", "checkout"):
-        page = (SERVICES / "atoll_services" / service / "README.md").read_text()
-        for line in re.findall(r"^curl .*$", page, flags=re.MULTILINE):
-            answer = await _curl(getattr(shop, service), line)
-            assert answer.is_success, f"{line}: {answer.status_code} {answer.text}"
+        asked: httpx.AsyncClient = getattr(shop, service)
+        for curl in lines_of(SERVICES / "atoll_services" / service / "README.md"):
+            answer = await asked.request(curl.method, curl.path, content=curl.content, headers=curl.headers)
+            assert curl.port == "8080"
+            assert answer.is_success, f"{curl.line}: {answer.status_code} {answer.text}"
             tried += 1
         if service == "inventory":
             assert await shop.available("2964574") == (20, 20)
     assert tried > 8
     assert await shop.available("2964574") == (18, 18)
-
-
-async def _curl(service: httpx.AsyncClient, line: str) -> httpx.Response:
-    words = shlex.split(line)[1:]
-    method, content, headers = "GET", None, {}
-    while len(words) > 1:
-        option, value = words.pop(0), words.pop(0)
-        match option:
-            case "-X":
-                method = value
-            case "-H":
-                field, _, text = value.partition(": ")
-                headers[field] = text
-            case "-d":
-                content, method = value, "POST" if method == "GET" else method
-            case _:
-                pytest.fail(f"no curl option of these tests: {option}")
-    address = words[0].removeprefix("localhost:8080")
-    assert address != words[0]
-    return await service.request(method, address, content=content, headers=headers)

@@ -11,7 +11,8 @@ from atoll.simulate.strong.linearizable import Call
 from atoll.state.kind import Kind
 from atoll.state.strong.backend import ANY, Change, Committed, Versioned
 from atoll.state.vector import Dot, Vector
-from loadtests.state.faults import FaultKind, schedule
+from loadtests.state.contradiction import contradiction, told
+from loadtests.state.faults import Fault, FaultKind, Trouble, schedule
 from loadtests.state.ledger import Backwards, Ledger, Outcome, Place, Sale, Write
 from loadtests.state.verdict import Final, Verdict, decide
 
@@ -123,6 +124,42 @@ def test_a_strong_write_that_a_later_read_misses_fails(seen: Versioned | None, p
     write = Changed(Change(ANY, b"v", "1"), Committed(1))
     made = Ledger(events=[Event("k", Call(write, 0.0, 1.0)), Event("k", Call(Got(seen), 2.0, 3.0))])
     assert judged(made, there({})).passed is passed
+
+
+def strong(key: str, turns: int) -> list[Event]:
+    """A history that is linearizable: a client writes and another one reads, turn by turn."""
+    events = []
+    for turn in range(turns):
+        value, at = b"%d" % turn, float(turn)
+        write = Changed(Change(ANY, value, f"op-{turn}"), Committed(turn + 1))
+        events.append(Event(key, Call(write, at, at + 0.2)))
+        events.append(Event(key, Call(Got(Versioned(turn + 1, value)), at + 0.3, at + 0.4)))
+    return events
+
+
+def test_a_contradiction_is_told_by_the_operations_that_make_it_alone() -> None:
+    events = strong("k", 40)
+    stale = Event("k", Call(Got(Versioned(20, b"19")), 21.1, 21.2))  # version 21 was read at 20.3
+    found = contradiction([*events, stale, *strong("k", 0)])
+    assert stale in found and len(found) <= 4, told(found, 0.0)
+    assert not decide(Ledger(events=found), there({}), frozenset()).passed
+    verdict = judged(Ledger(events=[*events, stale]), there({}))
+    assert "19.000 to 19.200" not in verdict.findings[0].detail and "read" in verdict.findings[0].detail
+
+
+def test_findings_tell_the_faults_around_them() -> None:
+    fault = Trouble(Fault(FaultKind.CUT_PAIR, A, B, 1.0, 1.0), 95.0, 96.0)
+    made = ledger(wrote(LAST, 1), wrote(LAST, 2))
+    made.backwards.append(
+        Backwards("read your writes", LAST, A, 1, 2, 100.0, Vector({OLD: 2}), Vector({OLD: 1}))
+    )
+    (finding,) = judged(made, replace(there({LAST: 2}), troubles=(fault,))).findings
+    for part in (f"-5.0 to -4.0 s: cut-pair in {A}", f"Vector({OLD}:2)", f"Vector({OLD}:1)", "2 acked as"):
+        assert part in finding.detail
+    (finding,) = judged(
+        made, replace(there({LAST: 2}), troubles=(replace(fault, began=1.0, ended=2.0),))
+    ).findings
+    assert finding.detail.endswith("none")
 
 
 def test_a_seed_has_the_same_faults_again_and_every_kind_comes() -> None:

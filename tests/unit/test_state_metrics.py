@@ -43,6 +43,9 @@ def test_every_figure_is_a_metric() -> None:
         key("clock_offset_seconds"): -0.003,
         key("writes_refused"): 0,
         key("skewed_operations_total"): 0,
+        key("session_waits_total"): 40,
+        key("session_waits_behind_total"): 6,
+        key("session_waited_seconds_total"): 2.5,
         key("strong_ballots_total"): 25,
         key("strong_commits_total"): 20,
     }

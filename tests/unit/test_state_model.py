@@ -24,7 +24,7 @@ from atoll.state.envelope import Envelope
 from atoll.state.errors import Refusal, StoreRefused
 from atoll.state.kind import Kind
 from atoll.state.model import AsyncModelStore, ModelStore
-from atoll.state.model import store as model_store
+from atoll.state.model import region as model_region
 from atoll.state.operation import CellWrite, Write, encode
 from atoll.state.stamp import Stamp, millis, stamp_of
 from atoll.state.store import (
@@ -120,7 +120,7 @@ def test_control_wall_clock_stamps_are_noticed(monkeypatch: pytest.MonkeyPatch) 
     def naive(last: Stamp, now_ms: int) -> Stamp:
         return stamp_of(now_ms)
 
-    monkeypatch.setattr(model_store, "successor", naive)
+    monkeypatch.setattr(model_region, "successor", naive)
     failure = failing_seed(range(50), 150, FAULTLESS)
     assert failure is not None and "lost against what its region knew" in failure[1][0]
 
@@ -187,7 +187,7 @@ def joined(regions: Regions, *order: int) -> tuple[Vector, dict[Any, Any]]:
     return known, live_cells(first)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000))
 def test_whole_stores_join_in_any_order(seed: int) -> None:
     regions = states(seed)
@@ -688,7 +688,7 @@ def test_cells_that_are_no_cells_are_refused_and_change_nothing() -> None:
 # --- Crashes
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 8))
 def test_a_lost_tail_is_as_if_the_last_commands_had_never_been(seed: int, lost: int) -> None:
     regions = Regions(seed, count=1, rules=FAULTLESS, make=lambda clock: ModelStore(clock, history=8))

@@ -116,7 +116,13 @@ class Unstable(Stability):
 LOST_TAIL = scenario(
     Fault(FaultKind.LOST_TAIL, "r1", 2.0, 2.4, amount=30), Fault(FaultKind.CUT, "r1", 2.1, 4.5, "r2")
 )
-TRIMMED = scenario(Fault(FaultKind.ISOLATE, "r1", 1.5, 3.5), Fault(FaultKind.TRIM, "r2", 2.0, 3.4))
+TRIMMED = scenario(
+    Fault(FaultKind.ISOLATE, "r1", 1.5, 3.5),
+    Fault(FaultKind.TRIM, "r2", 2.0, 3.4),
+    settings=replace(
+        scenario().settings, credits=4
+    ),  # else all that is written meanwhile is on its way already
+)
 WRONG_CLOCK = scenario(Fault(FaultKind.SKEW, "r1", 1.5, 4.0, amount=-0.24))
 FAST_CLOCK = scenario(Fault(FaultKind.SKEW, "r1", 1.5, 4.0, amount=1.5))
 WIPED = scenario(
@@ -124,6 +130,7 @@ WIPED = scenario(
     Fault(FaultKind.WIPE, "r1", 2.0, 2.3),
     settings=replace(scenario().settings, clock_limit_ms=10_000.0),
 )
+UNNOTICED = scenario(Fault(FaultKind.WIPE, "r1", 2.0, 2.001), embedded=True)
 FAR = scenario(Fault(FaultKind.SLOW, "r1", 1.0, 4.0, "r2", amount=0.7))
 
 CONTROLS: dict[str, tuple[Parts, Scenario, set[Invariant]]] = {
@@ -135,6 +142,11 @@ CONTROLS: dict[str, tuple[Parts, Scenario, set[Invariant]]] = {
         Parts(replication=ReplicationParts(transfer=RaisesFirst)),
         scenario(Fault(FaultKind.WIPE, "r1", 2.0, 2.3)),
         {Invariant.KNOWN, Invariant.COUNTERS},
+    ),
+    "a session that outlives its store": (
+        Parts(outlives_server=True),
+        UNNOTICED,
+        {Invariant.EQUAL, Invariant.KNOWN},
     ),
     "acknowledgements before apply": (
         Parts(replication=ReplicationParts(pull=AcknowledgesFirst)),

@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import cast
 
 import pytest
+from redis.asyncio import Redis
 
+from atoll.cache import ValkeyCacheStore
 from atoll.stores import heeding_cancellation
 
 
@@ -41,6 +44,25 @@ async def test_a_task_that_is_cancelled_during_a_command_ends() -> None:
 async def test_without_it_the_task_goes_on() -> None:
     """Control."""
     assert await goes_on(contextlib.nullcontext)
+
+
+async def test_a_task_that_uses_a_cache_store_ends_too() -> None:
+    class Client:
+        async def fcall(self, *order: object) -> int:
+            await forgets()
+            return 0
+
+    store = ValkeyCacheStore(cast("Redis", Client()))
+
+    async def for_ever() -> None:
+        while True:
+            await store.pulse(0)
+
+    task = asyncio.create_task(for_ever())
+    await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=20)
+    assert done
 
 
 async def test_an_error_that_comes_with_the_cancellation_does_not_hide_it() -> None:

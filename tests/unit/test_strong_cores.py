@@ -164,6 +164,25 @@ def test_a_value_remembers_the_newest_operations_alone() -> None:
     assert [done.operation_id for done in value.operations] == [f"op-{n}" for n in range(5, REMEMBERED + 5)]
 
 
+def test_a_change_that_can_never_be_made_takes_no_place_among_the_remembered() -> None:
+    value, _ = changes(Value(), [Change(ANY, b"a", "1"), Change(ANY, b"b", "2")])
+    late = [Change(1, b"x", f"late-{n}") for n in range(REMEMBERED)]
+    after, outcomes = changes(value, late)
+    assert after is value and outcomes == [Conflict(Versioned(2, b"b"))] * REMEMBERED
+    assert change(after, Change(ANY, b"a", "1"))[1] == Committed(1), "so the first one may still be repeated"
+    # One that a later version might let through is kept from it: its client was told that it failed.
+    for early in (Change(3, b"x", "early"), Change(ABSENT, b"x", "early")):
+        refused, outcome = change(value, early)
+        assert outcome == Conflict(Versioned(2, b"b"))
+        made, _ = changes(
+            refused, [Change(ANY, b"c", "3"), Change(2 if early.expect == 3 else ANY, DELETE, "4")]
+        )
+        assert change(made, early)[1] == Conflict(made.versioned)
+    deleted, _ = change(value, Change(ANY, DELETE, "3"))
+    refused, outcome = change(deleted, Change(3, b"x", "4"))
+    assert refused is deleted and outcome == Conflict(None)
+
+
 def test_a_value_of_a_later_format_is_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match="update this region first"):
         decode(b"\x94\x02\x01\xc0\x90")

@@ -3,15 +3,20 @@
 import base64
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
+from tests.unit.agent_alone import TOPOLOGY, agent_config
 from tests.unit.strong_local import NAMESPACE, battery
 
+from atoll.agent.state import StateAgent
 from atoll.clock import ManualClock
 from atoll.state.strong.backend import ABSENT, ANY, Change, Committed, Unavailable, Unknown, Versioned
 from atoll.state.strong.etcd import REMEMBERED_S, Etcd
+from atoll.topology import parse
 
 
 class Gateway:
@@ -102,6 +107,46 @@ def etcd(
 
 async def test_the_battery() -> None:
     await battery(etcd(Gateway()))
+
+
+NAMED = """
+[namespaces.{name}]
+level = "strong"
+backend = "etcd"
+etcd = ["http://127.0.0.1:{port}"]
+"""
+
+
+async def test_an_agent_takes_up_the_etcd_of_a_new_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    gateway = Gateway()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.netloc.decode())
+        return gateway(request)
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr("atoll.agent.state.httpx.AsyncClient", lambda **_: client)
+    first = NAMED.format(name="stock", port=2379)
+    topology = parse(TOPOLOGY.format(revision=1) + first)
+    agent = StateAgent(agent_config(tmp_path), b"secret", topology, ManualClock(), Random(1))
+    try:
+        assert await agent.strong.get("stock", "apple", 1.0) is None
+        with pytest.raises(Unavailable):
+            await agent.strong.get("leases", "apple", 1.0)
+        lease = agent._etcds["http://127.0.0.1:2379",]
+        agent._take_up(parse(TOPOLOGY.format(revision=2) + first + NAMED.format(name="leases", port=2380)))
+        assert await agent.strong.get("leases", "apple", 1.0) is None
+        assert await agent.strong.get("stock", "apple", 1.0) is None
+        assert asked == ["127.0.0.1:2379", "127.0.0.1:2380", "127.0.0.1:2379"]
+        assert agent._etcds["http://127.0.0.1:2379",] is lease, "what it remembers is kept"
+        agent._take_up(parse(TOPOLOGY.format(revision=3) + first))
+        with pytest.raises(Unavailable):
+            await agent.strong.get("leases", "apple", 1.0)
+    finally:
+        await agent.close()
 
 
 async def test_a_broken_connection_leaves_a_change_unknown_and_its_repetition_finds_the_outcome() -> None:

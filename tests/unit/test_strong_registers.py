@@ -10,8 +10,9 @@ from tests.unit.strong_local import NAMESPACE, Local, battery
 from atoll.state.strong.acceptor import Acceptor
 from atoll.state.strong.backend import ABSENT, ANY, Change, Committed, Unavailable, Unknown, Versioned
 from atoll.state.strong.membership import MembershipError
-from atoll.state.strong.messages import Accept, Prepare, Read
+from atoll.state.strong.messages import Accept, Prepare, Read, Register, Reply, Request
 from atoll.state.strong.reconfiguration import Reconfiguration
+from atoll.state.strong.registers import Unreachable
 
 
 async def test_the_battery() -> None:
@@ -191,6 +192,29 @@ async def test_a_wiped_acceptor_is_no_member_until_it_joins_as_a_new_one() -> No
     }
     local.down = {"r0"}
     assert await registers.get(NAMESPACE, "apple") == Versioned(1, b"v")
+
+
+class Shaky(Local):
+    """Of what the third configuration proposes the first so many requests find nobody."""
+
+    left = 0
+
+    async def ask(self, region: str, request: Request) -> Reply:
+        if self.left and request.epoch == 3 and isinstance(request.body, Prepare | Accept):
+            self.left -= 1
+            raise Unreachable("cut")
+        return await super().ask(region, request)
+
+
+async def test_faults_that_come_and_go_do_not_send_a_change_back_to_its_begin() -> None:
+    local = Shaky(4)
+    registers = await local.founded("p.1")
+    for number in range(40):
+        await registers.change(NAMESPACE, f"key-{number}", Change(ABSENT, b"v", f"op-{number}"))
+    local.left = 600
+    configuration = await Reconfiguration(NAMESPACE, registers, local).join(local.member("r3"))
+    assert local.left == 0 and len(configuration.members) == 4
+    assert all(Register(NAMESPACE, f"key-{number}") in local.acceptors["r3"].records for number in range(40))
 
 
 async def test_a_change_that_broke_off_is_finished_by_another() -> None:

@@ -19,6 +19,7 @@ from atoll.topology import (
     SuccessionError,
     Topology,
     TopologyError,
+    check_regions,
     check_succession,
     first_regions,
     load,
@@ -283,8 +284,70 @@ def test_a_revision_does_not_go_back_and_a_name_stays() -> None:
         check_succession(local(revision=2), local())
     with pytest.raises(SuccessionError, match="is now named 'else'"):
         check_succession(local(), replace(local(), name="else"))
-    with pytest.raises(SuccessionError, match="regions were added or removed"):
-        check_succession(local(), first_regions(local(), 2))
+
+
+def test_other_regions_follow_once_they_run() -> None:
+    whole, two = local(revision=2), first_regions(local(), 2)
+    for before, after in ((whole, first_regions(whole, 2)), (two, whole)):
+        with pytest.raises(SuccessionError, match=r"\(ap-northeast\).*`atoll up`"):
+            check_succession(before, after)
+        check_succession(before, after, after.regions)
+        with pytest.raises(SuccessionError, match=r"\(ap-northeast\)"):
+            check_succession(before, before, after.regions)
+
+
+EU = ("eu-west", "eu-central")
+
+
+def world(
+    *regions: str, confined: bool = False, acceptors: str = "", carts: bool = True, **changed: object
+) -> Topology:
+    """Some of the world's regions, with a strong namespace, and one that may be confined to the zone eu."""
+    text = WORLD
+    if carts:
+        text += '\n[namespaces.carts]\nlevel = "session"\n' + ('residency = ["eu"]\n' if confined else "")
+    text += '\n[namespaces.stock]\nlevel = "strong"\n' + acceptors
+    whole = parse(text)
+    return replace(
+        whole,
+        regions={name: replace(whole.regions[name], **changed) for name in regions},  # type: ignore[arg-type]
+    )
+
+
+def test_a_region_may_come_and_go() -> None:
+    more, fewer = world(*EU, "us-east", "us-west"), world(*EU, "us-east")
+    check_regions(more, fewer)
+    check_regions(fewer, more)
+    check_regions(fewer, fewer)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (world(*EU, "us-east"), world(*EU, "us-west"), "us-west would be added and us-east removed at once"),
+        (world(*EU), world(*EU, "us-east", gateways=2), "another number of gateways"),
+        (
+            world(*EU, "us-east", confined=True),
+            world("us-east", confined=True),
+            "carts: eu-west, eu-central would be removed, and no other region may hold its data",
+        ),
+        (
+            world(*EU, "us-east", "us-west", acceptors='acceptors = ["eu-west", "us-east", "us-west"]'),
+            world(*EU),
+            "stock: us-east, us-west are 2 of its 3 acceptors",
+        ),
+    ],
+    ids=["exchanged", "changed", "last holder", "majority"],
+)
+def test_regions_that_can_t_come_or_go_while_traffic_runs(
+    before: Topology, after: Topology, says: str
+) -> None:
+    with pytest.raises(SuccessionError, match=says):
+        check_regions(before, after)
+
+
+def test_what_is_removed_from_the_file_needs_no_holder() -> None:
+    check_regions(world("eu-west", "us-east", confined=True), world("us-east", carts=False))
 
 
 def test_the_files_that_come_with_it_have_sound_namespaces() -> None:

@@ -29,12 +29,16 @@ class KeyHomes:
         self._topology = topology
         self._board = board
         self._own = own
+        self._peers = peers
         self._others = {name: PeerKeys(name, peers) for name in peers.regions}
         self._homes: dict[tuple[str, frozenset[str], Coordinates | None], str | None] = {}
 
     def use(self, topology: Topology) -> None:
-        """Takes up another topology with the same regions. Call it after the board's."""
+        """Takes up another topology. Call it after the peers' and the board's."""
         self._topology = topology
+        self._others = {
+            name: self._others.get(name) or PeerKeys(name, self._peers) for name in self._peers.regions
+        }
         self._homes.clear()
 
     def home(self, request: Request) -> str | None:

@@ -78,7 +78,9 @@ class InRegion:
         self._lanes = {
             (region, service): lane
             for (region, service), lane in self._lanes.items()
-            if service in topology.services and self._bulkhead == topology.bulkhead
+            if service in topology.services
+            and region in topology.regions
+            and self._bulkhead == topology.bulkhead
         }
         if self._breaker != topology.breaker:
             for lane in self._lanes.values():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from atoll.heap import settle_heap
 from loadtests.bench.state import memory, operations, replication, strong
 from loadtests.bench.state.figures import aims
 from loadtests.bench.state.report import Report, show, write_json
@@ -49,6 +50,7 @@ def main() -> int:
         },
     )
     console = Console()
+    settle_heap()  # else a pause of this process is measured as the regions' lag
     try:
         with console.status("starting") as status:
             asyncio.run(_measure(report, parts, quick=arguments.quick, progress=status.update))

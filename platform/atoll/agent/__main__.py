@@ -13,25 +13,31 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from atoll.agent.config import AgentConfig, read_agent_config
+import uvloop
+
+from atoll.agent.config import AgentConfig, load_topology, read_agent_config
 from atoll.agent.figures import gather
 from atoll.agent.inspect import Inspector
+from atoll.agent.moves import MOVES_REPORT, moves_of
 from atoll.agent.observe import Observer
 from atoll.agent.report import CELL_REPORT, CellReport
 from atoll.agent.state import StateAgent
 from atoll.channel import serve_channels
 from atoll.clock import SystemClock
+from atoll.heap import settle_heap
 from atoll.rpc import Document, Progress, RpcError, SocketPathError, serve_streaming
 from atoll.secrets import SecretError, read_secret
 from atoll.state.marker import MarkerError
 from atoll.telemetry.logs import configure
-from atoll.topology import TopologyError, load
+from atoll.topology import SuccessionError, Topology, TopologyError, load
 from atoll.topology.wiring import WiringError
 
 INTERVAL_S = 1.0
 
+log = logging.getLogger(__name__)
 
-async def run(config: AgentConfig) -> None:
+
+async def run(config: AgentConfig, config_file: Path) -> None:
     """Looks every second, and answers ``report`` with what it saw last, and operators' questions; replicates
     meanwhile.
     """
@@ -40,7 +46,7 @@ async def run(config: AgentConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     secret = read_secret(config.agent_token_file).encode()
-    topology = load(config.topology_file, regions=config.regions)
+    topology = _topology(config)
     state = StateAgent(config, secret, topology, SystemClock(), Random())
     inspector = Inspector(config.region, state, SystemClock())
     observer = Observer(config, SystemClock())
@@ -54,8 +60,11 @@ async def run(config: AgentConfig) -> None:
     async def handle(method: str, params: Document, progress: Progress) -> Document:
         if method in inspector.methods:
             return await inspector.answer(method, params, progress)
+        if method == "moves":
+            moves: Document = MOVES_REPORT.dump_python(await moves_of(config.region, state), mode="json")
+            return moves
         if method != "report":
-            known = ", ".join(("report", *inspector.methods))
+            known = ", ".join(("report", "moves", *inspector.methods))
             raise RpcError("no-such-method", f"an agent has no method {method!r}; it has: {known}")
         document: Document = CELL_REPORT.dump_python(latest, mode="json")
         return document
@@ -67,15 +76,41 @@ async def run(config: AgentConfig) -> None:
             asyncio.TaskGroup() as group,
         ):
             replicating = group.create_task(state.run())
+            settle_heap()
+            wired = config
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(INTERVAL_S):
                         await stop.wait()
+                if (found := _read_again(config_file, wired)) != wired:
+                    wired = found
+                    await state.rewire(wired)
                 latest = await look()
             replicating.cancel()
     finally:
         await state.close()
         await observer.close()
+
+
+def _topology(config: AgentConfig) -> Topology:
+    """The topology as it is now; if that can't be used, what the others in the cell began with. Raises `TopologyError`,
+    `SuccessionError`.
+    """
+    try:
+        return load_topology(config)
+    except (TopologyError, SuccessionError) as error:
+        if config.kept_topology is None:
+            raise
+        log.warning("the topology can't be used, so what is kept is: %s", error)
+        return load(config.kept_topology, regions=config.regions)
+
+
+def _read_again(path: Path, before: AgentConfig) -> AgentConfig:
+    """The configuration as it is now; what it was while it can't be read."""
+    try:
+        return read_agent_config(path)
+    except WiringError:
+        return before
 
 
 def main() -> int:
@@ -86,8 +121,8 @@ def main() -> int:
         config = read_agent_config(arguments.config)
         configure(sys.stderr, logging.INFO, static={"process": f"{config.region}/agent"})
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        asyncio.run(run(config))
-    except (WiringError, SecretError, TopologyError, MarkerError) as error:
+        uvloop.run(run(config, arguments.config))
+    except (WiringError, SecretError, TopologyError, SuccessionError, MarkerError) as error:
         print(error, file=sys.stderr)
         return 2
     except (SocketPathError, OSError) as error:

@@ -5,6 +5,7 @@ were left half-way to their end, and lets the region's own store in again after 
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Collection, Mapping
@@ -44,19 +45,26 @@ class AcceptorKeeper:
         self._registers = registers
         self._regions = regions
         self._members = members
+        self._changed = asyncio.Event()
 
     def use(self, regions: Mapping[str, tuple[str, ...]], members: Collection[str]) -> None:
-        """Takes up another topology: new namespaces. Acceptors of known ones change through their own register."""
+        """Takes up another topology, at once: new namespaces. Acceptors of known ones change through their own
+        register.
+        """
         self._regions = regions
         self._members = members
+        self._changed.set()
 
     async def run(self) -> None:
         """For ever."""
         while True:
+            self._changed.clear()
             settled = await self._open()
             for namespace, regions in self._regions.items():
                 settled = await self._tend(namespace, regions) and settled
-            await asyncio.sleep(LOOK_S if settled else AGAIN_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S if settled else AGAIN_S):
+                    await self._changed.wait()
 
     async def _open(self) -> bool:
         """Makes the own store an acceptor. One that lost its disk gets an identity that is nobody's yet."""

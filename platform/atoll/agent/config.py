@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from atoll.topology import Topology, check_running, load
 from atoll.topology.wiring import Address, StoreAccess, WiringError, write_private
 
 
@@ -35,6 +36,18 @@ class AgentConfig:
     topology_file: Path
     regions: int | None = None
     """Only the topology's first so many regions are run; None means all."""
+    members: tuple[str, ...] | None = None
+    """The regions that take part now: a topology with others is not taken up. None: whatever it has."""
+    kept_topology: Path | None = None
+    """What is gone by if the topology can't be used when the agent starts."""
+
+
+def load_topology(config: AgentConfig) -> Topology:
+    """The topology as its file has it now. Raises `TopologyError`; `SuccessionError` if it is for other regions."""
+    topology = load(config.topology_file, regions=config.regions)
+    if config.members is not None:
+        check_running(config.members, topology)
+    return topology
 
 
 _CONFIG: TypeAdapter[AgentConfig] = TypeAdapter(AgentConfig)

@@ -52,6 +52,9 @@ def report(
         clock_offset_s=replication.clock.offset_ms / 1000.0,
         writes_refused=store.refused,
         skewed=store.futures,
+        session_waits=store.sessions.waits,
+        session_waits_behind=store.sessions.behind,
+        session_waited_s=store.sessions.waited_ms / 1000.0,
         strong=StrongReport(
             changes=strong.changes,
             reads=strong.reads,

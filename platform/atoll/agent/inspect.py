@@ -84,7 +84,7 @@ class Inspector:
         except ValidationError as error:
             raise RpcError("bad-request", str(error)) from error
         except (StateError, OSError) as error:
-            raise RpcError("store", f"{self._region}: {error}") from error
+            raise RpcError("store", str(error)) from error
 
     async def _answer(self, method: str, params: Document, send: Send) -> Document:
         document: Document

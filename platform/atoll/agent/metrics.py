@@ -78,6 +78,11 @@ def _families(region: str, report: StateReport | None) -> Iterator[Metric]:
         "Operations put off since their stamps were too far ahead of this region's clock.",
         report.skewed,
     )
+    yield counter(
+        "session_waits", "Reads that waited for what their session had seen elsewhere.", report.session_waits
+    )
+    yield counter("session_waits_behind", "Of those, how many ended without it.", report.session_waits_behind)
+    yield counter("session_waited_seconds", "How long they waited, together.", report.session_waited_s)
     yield counter("strong_changes", "Strong changes with an outcome.", strong.changes)
     yield counter("strong_reads", "Strong reads.", strong.reads)
     yield counter("strong_commits", "Attempts of strong operations that succeeded.", strong.commits)

@@ -59,6 +59,20 @@ class AgentPeers:
         """Those that there is a link to."""
         return tuple(self._addresses)
 
+    async def use(self, addresses: Mapping[str, Address]) -> None:
+        """Takes up links to other regions, or to the same at another address; calls on links that go are lost."""
+        gone = [
+            self._callers.pop(peer)
+            for peer, address in self._addresses.items()
+            if addresses.get(peer) != address
+        ]
+        for peer, address in addresses.items():
+            if peer not in self._callers:
+                self._callers[peer] = Caller(address, self._secret, self._name)
+        self._addresses = addresses
+        for caller in gone:
+            await caller.close()
+
     async def open(self, region: str) -> LogChannel:
         """A connection for the region's log. Raises `PeerLost`."""
         try:

@@ -7,9 +7,10 @@ from random import Random
 
 import httpx
 
-from atoll.agent.config import AgentConfig
+from atoll.agent.config import AgentConfig, load_topology
 from atoll.agent.invalidate import InvalidatingStore, Invalidator
 from atoll.agent.peers import ASK, LOG, AgentPeers, LogChannel
+from atoll.agent.session_store import SessionStore
 from atoll.agent.strong import StrongService
 from atoll.channel import Answerer, Channel, Remote, Wire
 from atoll.channel.channel import Serve
@@ -24,6 +25,7 @@ from atoll.state.replication import (
     ReplicationStatistics,
     Replicator,
 )
+from atoll.state.strong.backend import StrongBackend
 from atoll.state.strong.etcd import Etcd
 from atoll.state.strong.registers import RegistersStatistics
 from atoll.state.strong.valkey_acceptor import ValkeyAcceptor
@@ -36,7 +38,6 @@ from atoll.topology import (
     Topology,
     TopologyError,
     check_namespaces,
-    load,
 )
 
 LOOK_S = 1.0
@@ -60,10 +61,14 @@ class StateAgent:
         """Raises `MarkerError`, `SecretError`."""
         self._config = config
         self._topology = topology
+        self._seen = topology.digest
         self._client = open_store(
             config.state, retries=1
         )  # repeating a request to an acceptor changes nothing
+        self._clock = clock
         self._http = httpx.AsyncClient(trust_env=False)
+        self._etcds: dict[tuple[str, ...], Etcd] = {}
+        """By where their members answer."""
         self._invalidator = Invalidator(config.cache, clock, chance)
         self._store = InvalidatingStore(
             open_store(config.state),
@@ -75,7 +80,7 @@ class StateAgent:
         self._replicator = Replicator(
             config.region,
             ensure_marker(config.state_marker).identity,
-            self._store,
+            self._session_store,
             self._peers,
             membership_of(topology),
             clock,
@@ -92,7 +97,7 @@ class StateAgent:
             clock,
             chance,
             self._replicator.reaches,
-            {name: Etcd(self._http, members, clock) for name, members in etcd_of(topology).items()},
+            self._other_backends(topology),
         )
 
     @property
@@ -130,6 +135,14 @@ class StateAgent:
             group.create_task(self._strong.run())
             group.create_task(self._follow_topology())
 
+    async def rewire(self, config: AgentConfig) -> None:
+        """Takes up links to regions that came, and forgets those to regions that are gone."""
+        self._config = config
+        await self._peers.use(config.peers)
+        self._strong.use_links()
+        self._seen = ""  # what was refused for its regions may be what is wanted now
+        log.info("links taken up", extra={"peers": sorted(config.peers)})
+
     def statistics(self) -> tuple[ReplicationStatistics, RegistersStatistics]:
         return self._replicator.statistics(), self._strong.statistics()
 
@@ -140,6 +153,21 @@ class StateAgent:
         await self._invalidator.close()
         await self._client.aclose()
         await self._http.aclose()
+
+    def _session_store(self) -> SessionStore:
+        config = self._config
+        return SessionStore.of(
+            config.state, config.region, self._invalidator.invalidations, config.state_marker
+        )
+
+    def _other_backends(self, topology: Topology) -> dict[str, StrongBackend]:
+        """Of the namespaces that have one; an etcd that is in use already stays as it is."""
+        wanted = etcd_of(topology)
+        self._etcds = {
+            members: self._etcds.get(members) or Etcd(self._http, members, self._clock)
+            for members in wanted.values()
+        }
+        return {name: self._etcds[members] for name, members in wanted.items()}
 
     def _held(self) -> frozenset[str]:
         """Namespaces whose data may be here."""
@@ -156,25 +184,22 @@ class StateAgent:
 
     async def _follow_topology(self) -> None:
         """Takes up namespaces and regions that come and go. A file that can't be used changes nothing."""
-        seen = self._topology.digest
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                found = load(self._config.topology_file, regions=self._config.regions)
-            except TopologyError:
+                found = load_topology(self._config)
+            except (TopologyError, SuccessionError):
                 continue  # gateways and `atoll deploy` say so
-            if found.digest == seen:
+            if found.digest in (self._seen, self._topology.digest):
                 continue
-            seen = found.digest
+            self._seen = found.digest
             try:
                 self._take_up(found)
             except SuccessionError as error:
                 log.warning("topology refused", extra={"revision": found.revision, "reason": str(error)})
 
     def _take_up(self, found: Topology) -> None:
-        """Raises `SuccessionError`. Other regions are no reason: a link to a new one needs another configuration, and
-        so another start, of this agent.
-        """
+        """Raises `SuccessionError`."""
         if found.revision < self._topology.revision:
             raise SuccessionError(
                 f"revision {found.revision} is older than {self._topology.revision}, which is in force; count it up"
@@ -182,7 +207,7 @@ class StateAgent:
         check_namespaces(self._topology.namespaces, found.namespaces)
         self._topology = found
         self._replicator.use(membership_of(found))
-        self._strong.use(acceptors_of(found), tuple(found.regions))
+        self._strong.use(acceptors_of(found), tuple(found.regions), self._other_backends(found))
         log.info("topology taken up", extra={"revision": found.revision})
 
 

@@ -84,12 +84,10 @@ class StrongService:
         self._regions = regions
         self._others = others or {}
         self._keeper = AcceptorKeeper(region, acceptor, self._acceptors, self._registers, regions, members)
-        proposers: dict[str, StrongBackend] = {
-            other: RemoteProposer(partial(peers.call, other), "propose") for other in peers.regions
-        }
-        self._homes = Homes(
-            region, {**proposers, region: self._registers}, self._acceptor_regions, clock, reachable
-        )
+        self._peers = peers
+        self._proposers: dict[str, StrongBackend] = {region: self._registers}
+        self.use_links()
+        self._homes = Homes(region, self._proposers, self._acceptor_regions, clock, reachable)
 
     @property
     def methods(self) -> Mapping[str, Handler]:
@@ -108,10 +106,33 @@ class StrongService:
     def statistics(self) -> RegistersStatistics:
         return self._registers.statistics()
 
-    def use(self, regions: Mapping[str, tuple[str, ...]], members: Collection[str]) -> None:
+    def use(
+        self,
+        regions: Mapping[str, tuple[str, ...]],
+        members: Collection[str],
+        others: Mapping[str, StrongBackend],
+    ) -> None:
         """Takes up another topology."""
         self._regions = regions
+        self._others = others
         self._keeper.use(regions, members)
+
+    def use_links(self) -> None:
+        """Takes up the links that the peers have now."""
+        for gone in self._proposers.keys() - {self._region, *self._peers.regions}:
+            del self._proposers[gone]
+        for other in self._peers.regions:
+            if other not in self._proposers:
+                self._proposers[other] = RemoteProposer(partial(self._peers.call, other), "propose")
+
+    def acceptors(self) -> dict[str, tuple[str, ...] | None]:
+        """The acceptor regions of each namespace, as this region's proposer knows them; None where it knows none."""
+        found: dict[str, tuple[str, ...] | None] = dict.fromkeys(self._regions)
+        for namespace in found:
+            with contextlib.suppress(Unavailable):
+                members = self._registers.configuration(namespace).members
+                found[namespace] = tuple(member.region for member in members)
+        return found
 
     async def run(self) -> None:
         """For ever: looks after the acceptor sets."""

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from atoll.cache.store import CacheStoreUnavailable, Dropped, Fill, Found, LeaseState, Place
 from atoll.state.vector import Vector
+from atoll.stores import heeding_cancellation
 
 LIBRARY: Final = (Path(__file__).parent / "library.lua").read_text()
 PULSE: Final = "c!pulse"
@@ -69,13 +70,14 @@ class ValkeyCacheStore:
 
     async def _call(self, name: str, keys: Sequence[str], *arguments: str | bytes | int) -> object:
         try:
-            try:
-                return await self._client.fcall(FUNCTIONS + name, len(keys), *keys, *arguments)
-            except ResponseError as error:
-                if "Function not found" not in str(error):
-                    raise
-                await self._client.function_load(LIBRARY, replace=True)
-                return await self._client.fcall(FUNCTIONS + name, len(keys), *keys, *arguments)
+            with heeding_cancellation():
+                try:
+                    return await self._client.fcall(FUNCTIONS + name, len(keys), *keys, *arguments)
+                except ResponseError as error:
+                    if "Function not found" not in str(error):
+                        raise
+                    await self._client.function_load(LIBRARY, replace=True)
+                    return await self._client.fcall(FUNCTIONS + name, len(keys), *keys, *arguments)
         except (RedisError, OSError) as error:
             raise CacheStoreUnavailable(f"the cache store: {error}") from error
 

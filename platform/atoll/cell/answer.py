@@ -5,7 +5,8 @@ import asyncio
 from atoll.cell.drain import drain, undrain
 from atoll.cell.faults import Faults
 from atoll.cell.forward import forward
-from atoll.cell.requests import DeployRequest, Done, DrainRequest, FaultRequest, read
+from atoll.cell.regions import Regions
+from atoll.cell.requests import DeployRequest, Done, DrainRequest, FaultRequest, RegionsRequest, read
 from atoll.cell.rollouts import Rollouts
 from atoll.cell.run import Run
 from atoll.cell.run_status import run_status
@@ -25,6 +26,7 @@ class Supervisor:
         self._ended = ended
         self._faults = Faults(run)
         self._rollouts = Rollouts(run, self._faults)
+        self._regions = Regions(run, self._faults, self._rollouts, clock)
         self._changing = asyncio.Lock()
         self._stoppers = 0
         self._all_answered = asyncio.Event()
@@ -50,6 +52,8 @@ class Supervisor:
                 return _done()
             case "drain" | "undrain":
                 return await self._drain(method, read(DrainRequest, params), progress)
+            case "regions":
+                return await self._apply(read(RegionsRequest, params), progress)
             case "deploy":
                 return await self._deploy(read(DeployRequest, params), progress)
             case "stop":
@@ -71,8 +75,26 @@ class Supervisor:
 
     async def _deploy(self, request: DeployRequest, progress: Progress) -> Document:
         async with self._changing, forward(self._run.board, progress):
+            if not request.rollback:
+                self._regions.refuse_changed()
             changed = await (self._rollouts.take_back() if request.rollback else self._rollouts.deploy())
         return _done(", ".join(changed))
+
+    async def _apply(self, request: RegionsRequest, progress: Progress) -> Document:
+        """Given up when the run is to end: what has begun ends with it."""
+        async with self._changing, forward(self._run.board, progress):
+            applying = asyncio.ensure_future(self._regions.apply(request.regions))
+            ending = asyncio.ensure_future(self._stop.wait())
+            try:
+                await asyncio.wait({applying, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if not applying.done():
+                    raise RpcError("not-possible", "the run is ending")
+                changed = await applying
+            finally:
+                for task in (applying, ending):
+                    task.cancel()
+                await asyncio.gather(applying, ending, return_exceptions=True)
+        return Done(detail=changed, changed=bool(changed)).model_dump()
 
     async def _end(self, progress: Progress) -> Document:
         self._stoppers += 1

@@ -15,7 +15,7 @@ from atoll.cell.progress import StepState
 from atoll.cell.ray_unit import NAMES, WHOLE, RayUnit
 from atoll.cell.requests import Fault
 from atoll.cell.serve_set import ServeSet
-from atoll.cell.specs import agent_spec, gateway_spec, ray_settings, store_spec
+from atoll.cell.specs import agent_spec, gateway_spec, ray_settings, store_spec, wire_agent
 from atoll.cell.state_files import take_up
 from atoll.cell.valkey import StoreKind
 from atoll.cell.wiring import WardenConfig
@@ -26,7 +26,7 @@ from atoll.serve.code import CodeNotFound
 from atoll.serve.deploy import Deployed, DeployProgress, NothingToRollBack
 from atoll.serve.store import SetStoreError
 from atoll.stores import StoreRefused, connect_url, ping
-from atoll.topology import SuccessionError, Topology, TopologyError, load
+from atoll.topology import SuccessionError, Topology, TopologyError, check_running, load
 
 SERVE_END_S = 25.0
 """How long Serve may take to drain its replicas and end before Ray is ended under it."""
@@ -92,6 +92,8 @@ class Cell:
             self._ray_failed,
         )
         self._ray_failures = 0
+        self._ray_runs: asyncio.Task[None] | None = None
+        self._left = False
 
     @property
     def paths(self) -> RegionPaths:
@@ -126,11 +128,11 @@ class Cell:
         async with asyncio.TaskGroup() as tasks:
             for process in self.processes:
                 tasks.create_task(process.run(), name=process.name)
-            ray = tasks.create_task(self.ray.run(), name=RAY)
+            self._ray_runs = tasks.create_task(self.ray.run(), name=RAY)
             start = tasks.create_task(self._await_start(), name="start")
             await stop.wait()
             start.cancel()
-            await self._end(ray)
+            await self._end()
         await self.serve.close()
         await self._views.close()
 
@@ -138,8 +140,12 @@ class Cell:
         """Deploys what the topology says now, or goes back. Raises `DeployFailed`."""
         try:
             topology = load(self._config.topology_file, regions=self._config.regions)
+            if self._config.members is not None:
+                check_running(self._config.members, topology)
         except TopologyError as error:
             raise DeployFailed(str(error)) from error
+        except SuccessionError as error:
+            raise DeployFailed(f"{self._config.topology_file}: {error}") from error
         if rollback:
             return await self._change(lambda: self.serve.rollback(self._heard))
         try:
@@ -149,6 +155,18 @@ class Cell:
         except OSError as error:
             raise DeployFailed(f"{self.paths.state_wiring} can't be written: {error.strerror}") from error
         return await self._change(lambda: self.serve.deploy(topology, self._heard))
+
+    def rewire(self, config: WardenConfig, topology: Topology) -> None:
+        """Tells the agent and the replicas of regions that have come or gone. Raises as the constructor does."""
+        take_up(config, topology)
+        wire_agent(config, topology.regions[config.region])
+        self._config = config
+        self._topology = topology
+
+    async def leave(self) -> None:
+        """Ends whatever takes requests, for good. Agent and stores stay up, for others to get what is here."""
+        if not self._left:
+            await self._end_serving()
 
     def fault(self, kind: Fault, name: str) -> None:
         """Kills, freezes or heals a process by its name. Raises `NoSuchProcess`."""
@@ -245,8 +263,14 @@ class Cell:
         self._failure = why
         self._failed.set()
 
-    async def _end(self, ray: asyncio.Task[None]) -> None:
+    async def _end(self) -> None:
         """Who is asked first goes first: clients, then replicas, then Ray, then what they all stand on."""
+        if not self._left:
+            await self._end_serving()
+        with self.board.step("stores end"):
+            await _stop([self._agent, *self._stores])
+
+    async def _end_serving(self) -> None:
         with self.board.step("gateways drain"):
             await _stop(self._gateways)
         if self.ray.is_up:
@@ -254,11 +278,11 @@ class Cell:
                 async with asyncio.timeout(SERVE_END_S):
                     await self.serve.remove()
         with self.board.step("Ray ends"):
-            ray.cancel()
-            await asyncio.wait([ray])
+            if self._ray_runs is not None:
+                self._ray_runs.cancel()
+                await asyncio.wait([self._ray_runs])
             await self.ray.stop()
-        with self.board.step("stores end"):
-            await _stop([self._agent, *self._stores])
+        self._left = True
 
 
 async def _stop(processes: Iterable[ManagedProcess]) -> None:

@@ -14,10 +14,12 @@ from atoll.cell.facts import is_locked, read_facts, take_lock
 from atoll.cell.paths import RunPaths
 from atoll.cell.progress import PROGRESS, Progress, Report, is_progress
 from atoll.cell.reap import reap_run
-from atoll.cell.requests import DeployRequest, DrainRequest, Fault, FaultRequest
+from atoll.cell.requests import DeployRequest, Done, DrainRequest, Fault, FaultRequest, RegionsRequest
 from atoll.cell.status import RUN_STATUS, RunStatus
 from atoll.rpc import Client, Document, RpcError
 
+SUPERVISOR = "atoll.cell.supervisor"
+"""The module that is run for a run."""
 SPAWN_POLL_S = 0.05
 STOP_PATIENCE_S = 60.0
 """A supervisor that has not ended a run by then is ended itself, and what is left is reaped."""
@@ -66,7 +68,7 @@ async def launch(paths: RunPaths, options: LaunchOptions) -> "SupervisorClient":
     """
     if is_locked(paths):
         (await take_lock(paths)).release()
-    argv = [sys.executable, "-m", "atoll.cell.supervisor", "--root", str(paths.root)]
+    argv = [sys.executable, "-m", SUPERVISOR, "--root", str(paths.root)]
     argv += ["--topology", str(options.topology_file.resolve())]
     argv += ["--regions", str(options.regions)] if options.regions is not None else []
     argv += ["--port-base", str(options.port_base)] if options.port_base is not None else []
@@ -186,6 +188,15 @@ class SupervisorClient:
     async def undrain(self, region: str) -> None:
         """Puts a region back into traffic."""
         await self._last("undrain", DrainRequest(region=region).model_dump(), _ignore)
+
+    async def regions(self, report: Report, *, regions: int | None = None) -> str:
+        """Starts and ends regions until those of the topology run, its first `regions` alone (None: all); what was
+        changed, in words, empty if nothing.
+
+        `OperationFailed` if it can't be done; asked again, what is left of it is done.
+        """
+        answer = await self._last("regions", RegionsRequest(regions=regions).model_dump(), report)
+        return Done.model_validate(answer).detail
 
     async def deploy(self, report: Report, *, rollback: bool = False) -> None:
         """Deploys what the topology says region by region, or takes the last deployment back.

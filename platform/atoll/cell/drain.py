@@ -66,7 +66,7 @@ async def _held(run: Run, region: str, *, draining: bool) -> int | None:
     )
     if any(view.draining is not draining for view in own):
         return None
-    seen = [view.regions[region] for view in others] if own else []
+    seen = [view.regions[region] for view in others if region in view.regions] if own else []
     if any(sight.healthy and sight.draining is not draining for sight in seen):
         return None
     return sum(view.in_flight for view in own)

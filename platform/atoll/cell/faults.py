@@ -3,10 +3,10 @@
 from atoll.cell.links.control import LinksClient
 from atoll.cell.links.network import Selection
 from atoll.cell.managed import ManagedProcess
+from atoll.cell.ports import ENTRY
 from atoll.cell.requests import Fault, FaultRequest
 from atoll.cell.run import LOST, Run
 from atoll.cell.status import FaultStatus
-from atoll.cell.wiring import ENTRY
 from atoll.rpc import RpcError
 
 WARDEN = "warden"
@@ -42,6 +42,14 @@ class Faults:
                     "not-possible",
                     f"{target} is under a {fault.value}, so nothing was changed; `atoll fault heal {region}` first",
                 )
+
+    def forget(self, region: str) -> None:
+        """A region is gone, and with it all faults on it and on its links."""
+        self._in_force = [
+            fault
+            for fault in self._in_force
+            if region not in ((fault.target or "").partition("/")[0], fault.other)
+        ]
 
     async def apply(self, request: FaultRequest) -> None:
         """Does what is asked for; returns when it is in force."""

@@ -6,16 +6,18 @@ from pathlib import Path
 
 from atoll.cell.ports import Listener, PortPlan, PortsError, plan_ports
 from atoll.topology import Topology
+from atoll.topology.wiring import Address
 
 _LISTENING = "0A"  # TCP_LISTEN in the kernel's include/net/tcp_states.h
 _OTHER_BASES = range(12000, 28000, 4000)
 
 
-def check_free(plan: PortPlan, topology: Topology) -> None:
-    """Tries every listener's address. Raises `PortsError` for the first that is taken: it names the port, what it is
-    for, who holds it as far as this user may know, and another base at which everything is free now.
+def check_free(plan: PortPlan, topology: Topology, besides: PortPlan | None = None) -> None:
+    """Tries every listener's address, `besides` those of a plan that runs. Raises `PortsError` for the first that is
+    taken: it names the port, what it is for, who holds it as far as this user may know, and another base at which
+    everything is free now.
     """
-    taken = first_taken(plan, topology)
+    taken = first_taken(plan, topology, besides)
     if taken is None:
         return
     holder = holder_of(taken.address.port) or "another program (of another user, so its name can't be read)"
@@ -27,9 +29,11 @@ def check_free(plan: PortPlan, topology: Topology) -> None:
     )
 
 
-def first_taken(plan: PortPlan, topology: Topology) -> Listener | None:
-    """The first listener of the plan whose address can't be bound now."""
-    return next((listener for listener in plan.listeners(topology) if not _is_free(listener)), None)
+def first_taken(plan: PortPlan, topology: Topology, besides: PortPlan | None = None) -> Listener | None:
+    """The first listener of the plan whose address can't be bound now; those of `besides` are not tried."""
+    theirs = set[Address]() if besides is None else {one.address for one in besides.listeners(topology)}
+    tried = (listener for listener in plan.listeners(topology) if listener.address not in theirs)
+    return next((listener for listener in tried if not _is_free(listener)), None)
 
 
 def holder_of(port: int) -> str | None:

@@ -3,16 +3,20 @@
 Without a base the entry is at 8080, gateways at 8081, 8082, ... (the first gateway of every region, then the second
 ones) and all else in blocks from 20000. With a base B they are at B, B+1, ... and the blocks start at B. The first
 block of 500 is the supervisor's, then one a region. All is below 32768, where Linux's ephemeral ports begin.
+
+A region that is added while others run takes the lowest ports that are free, and moves none of theirs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import count, permutations
 
 from atoll.cell.ray_head import PortRange, RayPorts
 from atoll.topology import Topology
 from atoll.topology.wiring import Address
 
+ENTRY = "entry"
+"""What stands for the entry where else a region's name is."""
 LOOPBACK = "127.0.0.1"
 ANY = "0.0.0.0"  # noqa: S104  Ray binds it, and a port taken there is taken everywhere
 
@@ -67,6 +71,11 @@ class RegionPorts:
     agent: Address
     """Where the agents of the other regions find this one's, and the region's own replicas."""
     ray: RayPorts
+
+    @property
+    def block(self) -> int:
+        """The first port of the region's block."""
+        return self.ray.gcs
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +143,23 @@ class PortPlan:
         return tuple(found)
 
 
-def plan_ports(topology: Topology, base: int | None) -> PortPlan:
-    """Gives every listener its port. Raises `PortsError` if the base is out of range or the topology doesn't fit."""
+def plan_ports(topology: Topology, base: int | None, kept: PortPlan | None = None) -> PortPlan:
+    """Gives every listener its port. Regions that `kept` has, and links between them, stay where they are in it.
+
+    Raises `PortsError` if the base is out of range or the topology doesn't fit.
+    """
     entry = DEFAULT_ENTRY if base is None else base
     blocks = DEFAULT_BLOCKS if base is None else base
-    end = blocks + BLOCK * (1 + len(topology.regions))
     if base is not None and base < 1024:
         raise PortsError(f"ATOLL_PORT_BASE={base}: ports below 1024 need privileges; use one from 1024 up")
+    stay = (
+        {}
+        if kept is None
+        else {name: kept.regions[name] for name in topology.regions if name in kept.regions}
+    )
+    free = _free({ports.block for ports in stay.values()}, blocks + BLOCK, BLOCK)
+    starts = {name: stay[name].block if name in stay else next(free) for name in topology.regions}
+    end = max(starts.values()) + BLOCK
     if end > END:
         most = END - BLOCK * (1 + len(topology.regions))
         raise PortsError(
@@ -153,15 +172,15 @@ def plan_ports(topology: Topology, base: int | None) -> PortPlan:
         raise PortsError(
             f"{gateways} gateways in {regions} regions don't fit one port block; use fewer (--regions N)"
         )
-    public = _public_ports(topology, entry)
+    public = _public_ports(topology, stay, entry + 1)
+    planned = {
+        name: stay[name] if name in stay else _region(starts[name], public[name]) for name in topology.regions
+    }
     return PortPlan(
         entry_public=_local(entry),
         entry_admin=_local(blocks + ENTRY_ADMIN),
-        links=_links(topology, blocks + LINKS),
-        regions={
-            name: _region(blocks + BLOCK * (1 + index), public[name])
-            for index, name in enumerate(topology.regions)
-        },
+        links=_links(planned, () if kept is None else kept.links, blocks + LINKS),
+        regions=planned,
     )
 
 
@@ -169,30 +188,38 @@ def _local(port: int) -> Address:
     return Address(LOOPBACK, port)
 
 
-def _public_ports(topology: Topology, entry: int) -> dict[str, list[int]]:
-    ports: dict[str, list[int]] = {name: [] for name in topology.regions}
-    port = entry
+def _free(taken: Collection[int], first: int, step: int = 1) -> Iterator[int]:
+    return (port for port in count(first, step) if port not in taken)
+
+
+def _public_ports(topology: Topology, stay: Mapping[str, RegionPorts], first: int) -> dict[str, list[int]]:
+    """Of the regions that don't stay."""
+    free = _free({gateway.public.port for region in stay.values() for gateway in region.gateways}, first)
+    ports: dict[str, list[int]] = {name: [] for name in topology.regions if name not in stay}
     for number in range(max(region.gateways for region in topology.regions.values())):
-        for name, region in topology.regions.items():
-            if number < region.gateways:
-                port += 1
-                ports[name].append(port)
+        for name, found in ports.items():
+            if number < topology.regions[name].gateways:
+                found.append(next(free))
     return ports
 
 
-def _links(topology: Topology, first: int) -> tuple[LinkPort, ...]:
+def _links(
+    regions: Mapping[str, RegionPorts], kept: Collection[LinkPort], first: int
+) -> tuple[LinkPort, ...]:
     gateways = [
         (source, name, number)
-        for source in ("entry", *topology.regions)
-        for name, region in topology.regions.items()
-        for number in range(1, region.gateways + 1)
+        for source in (ENTRY, *regions)
+        for name, ports in regions.items()
+        for number in range(1, len(ports.gateways) + 1)
         if name != source
     ]
-    agents = [(source, name, None) for source, name in permutations(topology.regions, 2)]
-    return tuple(
-        LinkPort(source, name, number, _local(first + index))
-        for index, (source, name, number) in enumerate((*gateways, *agents))
-    )
+    agents = [(source, name, None) for source, name in permutations(regions, 2)]
+    wanted = (*gateways, *agents)
+    stay = {
+        key: link.address for link in kept if (key := (link.source, link.destination, link.gateway)) in wanted
+    }
+    free = _free({address.port for address in stay.values()}, first)
+    return tuple(LinkPort(*key, stay[key] if key in stay else _local(next(free))) for key in wanted)
 
 
 def _region(block: int, public: list[int]) -> RegionPorts:

@@ -34,7 +34,7 @@ def remove_ray_folders(facts: RunFacts) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def outputs(paths: RunPaths, facts: RunFacts | None) -> Mapping[Path, str | None]:
+def outputs(paths: RunPaths, facts: RunFacts | None) -> dict[Path, str | None]:
     """The folders that processes of a run have their output in, each with the region whose it is."""
     regions = {} if facts is None else facts.ray_folders
     folders: dict[Path, str | None] = {folder: region for region, folder in regions.items()}

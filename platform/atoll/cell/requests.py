@@ -5,12 +5,15 @@
 | supervisor | ``status`` | none | `RunStatus` |
 | supervisor | ``ready`` | none | progress, then `Done` when every region is ready |
 | supervisor | ``fault`` | `FaultRequest` | `Done` |
+| supervisor | ``regions`` | `RegionsRequest` | progress, then `Done` |
 | supervisor | ``drain``, ``undrain`` | `DrainRequest` | progress, then `Done` |
 | both | ``deploy`` | `DeployRequest` | progress, then `Done` |
 | both | ``ping`` | none | `Done` |
 | both | ``stop`` | none | progress, then `Done`, when all has ended |
 | warden | ``status`` | none | `RegionStatus` |
 | warden | ``ready`` | none | progress, then `Done` when the region is ready |
+| warden | ``rewire`` | none | `Done`: its configuration is taken up |
+| warden | ``leave`` | none | progress, then `Done`, when nothing of it takes requests any more |
 | warden | ``fault`` | `FaultRequest` with the process alone as target | `Done` |
 
 Errors: ``no-such-region``, ``no-such-process``, ``no-such-link``, ``bad-request``, ``deploy-failed``, ``not-drained``,
@@ -65,6 +68,11 @@ class DrainRequest(_Parameters):
 class DeployRequest(_Parameters):
     rollback: bool = False
     """Back to what ran before, instead of to what the topology says."""
+
+
+class RegionsRequest(_Parameters):
+    regions: Annotated[int, Field(ge=1)] | None = None
+    """Only the first so many regions of the topology; None means all."""
 
 
 class Done(_Parameters):

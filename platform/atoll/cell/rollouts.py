@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from atoll.cell.faults import Faults
-from atoll.cell.progress import Progress
+from atoll.cell.progress import Progress, StepState
 from atoll.cell.requests import DeployRequest, Done
 from atoll.cell.run import REGION_UNAVAILABLE, Run
 from atoll.rpc import RpcError
@@ -52,7 +52,7 @@ class Rollouts:
 
         The first region that does not become healthy ends it, and those behind it stay as they are. Raises `RpcError`.
         """
-        await self._all_there(self._run.wardens)
+        await self.all_there(self._run.wardens)
         rollout = Rollout(self._run.wardens)
         errors: dict[str, RpcError] = {}
 
@@ -79,11 +79,11 @@ class Rollouts:
 
     async def take_back(self) -> tuple[str, ...]:
         """Brings the regions that the last rollout changed back to the set that they ran before. Raises `RpcError`."""
-        remaining = list(_read(self._run.paths.rollout))
+        remaining = [region for region in _read(self._run.paths.rollout) if region in self._run.wardens]
         if not remaining:
             raise RpcError("not-possible", "no deployment of this run is left to take back")
         taken = tuple(remaining)
-        await self._all_there(taken)
+        await self.all_there(taken)
         while remaining:
             try:
                 await self._ask(remaining[0], rollback=True)
@@ -93,7 +93,7 @@ class Rollouts:
             _write(self._run.paths.rollout, tuple(remaining))
         return taken
 
-    async def _all_there(self, regions: Collection[str]) -> None:
+    async def all_there(self, regions: Collection[str]) -> None:
         """Returns when every region has started, or can't: a deployment may be what mends it. Raises `RpcError` for one
         that a fault holds down, and for those that take longer than `START_S`.
         """
@@ -104,6 +104,8 @@ class Rollouts:
 
         async def one(region: str) -> None:
             def heard(event: Progress) -> None:
+                if event.state is StepState.DONE:
+                    return
                 board.note(STARTING, f"{region} is starting: {event.step} {event.detail}".rstrip())
 
             await self._run.await_region(region, heard)

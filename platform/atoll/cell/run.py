@@ -15,6 +15,7 @@ from atoll.cell.links.control import LinksClient
 from atoll.cell.managed import ManagedProcess, ProcessSpec
 from atoll.cell.meeting import await_meeting
 from atoll.cell.paths import RunPaths
+from atoll.cell.ports import ENTRY
 from atoll.cell.prepare import Plan
 from atoll.cell.processes import REGION_VARIABLE
 from atoll.cell.progress import Report
@@ -22,11 +23,13 @@ from atoll.cell.reap import Reaper, outputs
 from atoll.cell.requests import Done, Fault, FaultRequest
 from atoll.cell.specs import GATEWAY_STOP_S, gateway_ready
 from atoll.cell.status import ProcessState
-from atoll.cell.wiring import ENTRY, write_warden_config
+from atoll.cell.wiring import write_warden_config
 from atoll.clock import Clock
 from atoll.rpc import Client, Document, RpcError
 from atoll.secrets import read_secret
 
+WARDEN = "atoll.cell.warden"
+"""The module that is run for each region."""
 WARDEN_START_S = 60.0
 WARDEN_STOP_S = 60.0
 """Gateways drain, then Serve, then Ray ends: about 10 s alone, more for several regions on two cores."""
@@ -66,9 +69,10 @@ class Run:
             gateway_ready(plan.ports.entry_public, self.views),
             stop_grace_s=GATEWAY_STOP_S,
         )
-        folders = outputs(paths, plan.facts)
-        self._reaper = Reaper(plan.facts.run, None, folders)
-        self._reapers = {region: Reaper(plan.facts.run, region, folders) for region in plan.wardens}
+        self._folders = outputs(paths, plan.facts)
+        self._reaper = Reaper(plan.facts.run, None, self._folders)
+        self._reapers = {region: self._reaper_of(region) for region in plan.wardens}
+        self._tasks: asyncio.TaskGroup | None = None
         self.wardens = {region: self._warden(region) for region in plan.wardens}
         self.on_links_restart: Callable[[], Awaitable[None]] | None = None
         """Puts faults in force on links that have lost them by a restart."""
@@ -79,6 +83,7 @@ class Run:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
                 for process in (self.links, self.entry, *self.wardens.values()):
                     tasks.create_task(process.run(), name=process.name)
                 self._readiness = {
@@ -90,6 +95,7 @@ class Run:
                 parts = tuple(self._readiness.values())
                 self._readiness["meeting"] = tasks.create_task(self._await_meeting(parts))
                 await stop.wait()
+                self._tasks = None
                 for waiting in self._readiness.values():
                     waiting.cancel()
                 await self._end(hurry)
@@ -102,13 +108,36 @@ class Run:
         failures = await asyncio.gather(*self._readiness.values())
         return "\n".join(failure for failure in failures if failure)
 
-    async def _await_meeting(self, parts: Iterable[asyncio.Task[str]]) -> str:
-        if any(await asyncio.gather(*parts)):
-            return ""
+    def add(self, region: str) -> None:
+        """Starts a region that the plan has got, if it doesn't run. Raises `RpcError` while the run ends."""
+        if region in self.wardens:
+            return
+        if self._tasks is None:
+            raise RpcError("not-possible", "the run is ending")
+        self._folders.update(outputs(self.paths, self.plan.facts))
+        self._reapers[region] = self._reaper_of(region)
+        self.wardens[region] = warden = self._warden(region)
+        self._tasks.create_task(warden.run(), name=warden.name)
+
+    async def remove(self, region: str) -> None:
+        """Ends a region, if it runs, in order."""
+        if (warden := self.wardens.get(region)) is not None:
+            await self._end_region(region, warden)
+            del self.wardens[region], self._reapers[region]
+        if (waiting := self._readiness.pop(region, None)) is not None:
+            waiting.cancel()
+
+    async def await_meeting(self) -> str:
+        """Returns when every gateway knows every region of the plan, or with why one doesn't."""
         with self.board.step(MEETING):
             return await await_meeting(
                 self.plan.topology, self.plan.ports, self.views, lambda why: self.board.note(MEETING, why)
             )
+
+    async def _await_meeting(self, parts: Iterable[asyncio.Task[str]]) -> str:
+        if any(await asyncio.gather(*parts)):
+            return ""
+        return await self.await_meeting()
 
     async def ask(self, region: str, method: str, params: Document, report: Report) -> Document:
         """Calls a region's warden. Raises `RpcError`; `REGION_UNAVAILABLE` if the warden is not there to answer."""
@@ -256,7 +285,7 @@ class Run:
 
         spec = ProcessSpec(
             name="warden",
-            argv=(sys.executable, "-m", "atoll.cell.warden", "--config", str(config_file)),
+            argv=(sys.executable, "-m", WARDEN, "--config", str(config_file)),
             env={**self.plan.environment, REGION_VARIABLE: region},
             log=self.paths.region(region).log("warden"),
             ready=ready,
@@ -265,6 +294,9 @@ class Run:
             dies_with_parent=False,  # it notices by itself, and ends its region in order first
         )
         return ManagedProcess(spec, self._clock, self._random, on_end=ended)
+
+    def _reaper_of(self, region: str) -> Reaper:
+        return Reaper(self.plan.facts.run, region, self._folders)
 
     def _come_back_as_it_was(self, region: str) -> None:
         config = replace(self.plan.wardens[region], restore=True)

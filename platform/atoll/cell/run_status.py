@@ -38,7 +38,7 @@ async def run_status(run: Run, faults: Faults) -> RunStatus:
         started_at=run.plan.facts.started_at,
         supervisor_pid=os.getpid(),
         topology=run.plan.topology.name,
-        topology_file=str(run.plan.topology_file),
+        topology_file=str(run.plan.wish.topology_file),
         topology_revision=run.plan.topology.revision,
         topology_digest=run.plan.topology.digest,
         entry_url=run.plan.ports.entry_public.url,
@@ -47,7 +47,7 @@ async def run_status(run: Run, faults: Faults) -> RunStatus:
         memory_bytes=sum(process.memory_bytes for process in own)
         + sum(region.memory_bytes for region in regions),
         regions={
-            name: replace(region, health=_seen_by_others(name, present))
+            name: replace(_on_its_way(run, name, region), health=_seen_by_others(name, present))
             for name, region in zip(names, regions, strict=True)
         },
         faults=faults.statuses(),
@@ -81,9 +81,24 @@ async def _region(run: Run, faults: Faults, name: str) -> RegionStatus:
     return replace(status, processes=parts)
 
 
+def _on_its_way(run: Run, name: str, region: RegionStatus) -> RegionStatus:
+    """A region that is being added or removed has no traffic, whatever its warden says of it."""
+    if name in run.plan.topology.regions:
+        return region
+    state, words = (
+        (RegionState.DRAINING, "is being removed")
+        if region.draining
+        else (RegionState.STARTING, "is being added")
+    )
+    if region.state not in (RegionState.READY, RegionState.DRAINING, RegionState.DEGRADED):
+        state = region.state
+    detail = f"{words}; `atoll up` completes it if it was interrupted"
+    return replace(region, state=state, detail=f"{detail}; {region.detail}" if region.detail else detail)
+
+
 def _silent(run: Run, name: str, state: RegionState, warden: ProcessStatus, detail: str) -> RegionStatus:
     """A region whose warden can't be asked."""
-    region = run.plan.topology.regions[name]
+    region = run.plan.regions[name]
     ports = run.plan.ports.regions[name]
     return RegionStatus(
         title=region.title,

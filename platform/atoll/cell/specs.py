@@ -87,6 +87,27 @@ def gateway_ready(public: Address, views: GatewayViews) -> Callable[[], Awaitabl
 
 def agent_spec(config: WardenConfig, region: Region) -> ProcessSpec:
     """The agent."""
+    paths = RunPaths(config.root).region(config.region)
+    wire_agent(config, region)
+
+    async def ready() -> bool:
+        try:
+            await Client(paths.agent_socket).call("report")
+        except RpcError:
+            return False
+        return True
+
+    return ProcessSpec(
+        name="agent",
+        argv=(sys.executable, "-m", "atoll.agent", "--config", str(paths.agent_config)),
+        env=config.environment,
+        log=paths.log("agent"),
+        ready=ready,
+    )
+
+
+def wire_agent(config: WardenConfig, region: Region) -> None:
+    """Tells the agent of its peers; one that runs takes it up by itself."""
     run = RunPaths(config.root)
     paths = run.region(config.region)
     write_agent_config(
@@ -110,22 +131,9 @@ def agent_spec(config: WardenConfig, region: Region) -> ProcessSpec:
             session_key_file=run.session_key,
             topology_file=config.topology_file,
             regions=config.regions,
+            members=config.members,
+            kept_topology=run.topology,
         ),
-    )
-
-    async def ready() -> bool:
-        try:
-            await Client(paths.agent_socket).call("report")
-        except RpcError:
-            return False
-        return True
-
-    return ProcessSpec(
-        name="agent",
-        argv=(sys.executable, "-m", "atoll.agent", "--config", str(paths.agent_config)),
-        env=config.environment,
-        log=paths.log("agent"),
-        ready=ready,
     )
 
 

@@ -63,4 +63,10 @@ class StateReport:
     """Why the store refuses writes, which is its region's clock; empty if it doesn't."""
     skewed: int
     """Operations that were put off since their stamps were too far ahead of this region's clock; of the store."""
+    session_waits: int
+    """How often replicas waited for what a session had seen elsewhere, counted by the store."""
+    session_waits_behind: int
+    """Of those, how many ended without it: the namespace's `behind` said what became of the request."""
+    session_waited_s: float
+    """All together."""
     strong: StrongReport

@@ -30,7 +30,7 @@ from atoll.clock import SystemClock
 from atoll.rpc import Document, Progress, RpcError, SocketPathError, serve_streaming
 from atoll.secrets import SecretError
 from atoll.telemetry.logs import configure
-from atoll.topology import SuccessionError, Topology, TopologyError, check_namespaces, load
+from atoll.topology import SuccessionError, Topology, TopologyError, check_namespaces, check_running, load
 from atoll.topology.wiring import WiringError
 
 REGION_STATUS: TypeAdapter[RegionStatus] = TypeAdapter(RegionStatus)
@@ -70,12 +70,32 @@ class Warden:
             case "fault":
                 self._fault(read(FaultRequest, params))
                 return Done().model_dump()
+            case "rewire":
+                self._rewire()
+                return Done().model_dump()
+            case "leave":
+                async with forward(self._cell.board, progress):
+                    await self._cell.leave()
+                return Done().model_dump()
             case "ping":
                 return Done().model_dump()
             case "stop":
                 self._stop.set()
                 return Done().model_dump()
         raise RpcError("no-such-method", f"a warden has no method {method!r}")
+
+    def _rewire(self) -> None:
+        """Takes up the configuration as it is now: which regions take part, and where their agents are."""
+        try:
+            config = read_warden_config(self._cell.paths.warden_config)
+            self._cell.rewire(config, _load(config))
+        except (WiringError, TopologyError, SuccessionError) as error:
+            raise RpcError("bad-request", str(error)) from error
+        except OSError as error:
+            raise RpcError(
+                "not-possible", f"{self._cell.paths.root} can't be written: {error.strerror}"
+            ) from error
+        self._config = config
 
     async def _deploy(self, request: DeployRequest) -> Document:
         try:
@@ -100,6 +120,8 @@ def _load(config: WardenConfig) -> Topology:
     """The topology as it is now, or, after a bad edit, as the run began with it. Raises `TopologyError`."""
     try:
         topology = load(config.topology_file, regions=config.regions)
+        if config.members is not None:
+            check_running(config.members, topology)
         check_namespaces(kept_namespaces(RunPaths(config.root).region(config.region)), topology.namespaces)
     except (TopologyError, SuccessionError) as error:
         log.warning("the topology can't be used, so what the run began with is: %s", error)

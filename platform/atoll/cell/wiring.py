@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from atoll.cell.links.config import LinksConfig, RelayConfig
 from atoll.cell.paths import RegionPaths, RunPaths
-from atoll.cell.ports import LOOPBACK, LinkPort, PortPlan, RegionPorts
+from atoll.cell.ports import ENTRY, LOOPBACK, LinkPort, PortPlan, RegionPorts
 from atoll.cell.processes import ProcessId
 from atoll.state.wiring import StateWiring, wire_namespaces
 from atoll.topology import Stores, Topology
@@ -21,8 +21,6 @@ from atoll.topology.wiring import (
     WiringError,
     write_private,
 )
-
-ENTRY = "entry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,16 @@ class WardenConfig:
     """Only the first so many regions of the topology take part."""
     ports: RegionPorts
     agents: Mapping[str, Address]
-    """Other region -> where this one finds its agent: this side of the link."""
+    """Other region -> where this one finds its agent: this side of the link. A region that is being removed is still
+    here when it is no member any more.
+    """
     ray_folder: Path
     supervisor: ProcessId
     """When this process is gone, the warden ends its region and itself."""
     environment: Mapping[str, str]
     """What the region's processes get of the environment, marks included."""
+    members: tuple[str, ...] | None = None
+    """All regions that take part now: a topology with others is not taken up. None: whatever it has."""
     restore: bool = False
     """Whether Serve gets the last good set, as after a crash, instead of what the topology says now."""
 

@@ -19,11 +19,14 @@ def console(file: IO[str] | None = None) -> Console:
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table; the columns in `right` are aligned to the right."""
+    """An empty table; the columns in `right` are aligned to the right. Only reasons and values wrap."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in columns:
         made.add_column(
-            column, justify="right" if column in right else "left", no_wrap=column != "Why", overflow="fold"
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column not in {"Why", "Value"},
+            overflow="fold",
         )
     return made
 

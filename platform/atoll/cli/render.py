@@ -135,12 +135,13 @@ def _state(status: RunStatus) -> Table:
         "Tombstones",
         "Differences",
         "Resyncs",
+        "Session waits",
         "Ballots a commit",
     )
     for name, region in status.regions.items():
         report = region.state_report
         if report is None:
-            rows.add_row(name, Text("no answer", _WRONG_STYLE), *["-"] * 6)
+            rows.add_row(name, Text("no answer", _WRONG_STYLE), *["-"] * 7)
             continue
         ballots = report.strong.ballots_per_commit
         rows.add_row(
@@ -151,6 +152,7 @@ def _state(status: RunStatus) -> Table:
             f"{report.tombstones:,}",
             str(report.digest_mismatches),
             f"{sum(report.resyncs.values())}, {report.resyncs_failed} broken off",
+            f"{report.session_waits:,}, {report.session_waits_behind:,} in vain",
             "-" if ballots is None else f"{ballots:.2f}",
         )
     return rows

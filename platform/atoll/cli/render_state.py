@@ -18,31 +18,36 @@ from atoll.cli.state_documents import (
 
 
 def print_get(console: Console, document: GetDocument) -> None:
-    """A row a cell and region."""
-    rows = table("Kind", "Field", "Region", "Stamp", "Actor", "Seq", "Value", right=("Seq",))
-    cells = [(cell, region) for region, answer in document.regions.items() for cell in answer.cells]
-    for cell, region in sorted(cells, key=lambda found: (found[0].kind, found[0].field)):
+    """A row for each cell that the regions don't have alike, and one for each that they do."""
+    rows = table("Kind", "Field", "Regions", "Stamp", "Actor", "Seq", "Value", right=("Seq",))
+    where: dict[CellView, list[str]] = {}
+    for region, answer in document.regions.items():
+        for cell in answer.cells:
+            where.setdefault(cell, []).append(region)
+    for cell, regions in sorted(where.items(), key=lambda found: (found[0].kind, found[0].field)):
+        everywhere = len(regions) > 1 and len(regions) == len(document.regions)
         rows.add_row(
             cell.kind,
             cell.field or "-",
-            region,
+            "all" if everywhere else ", ".join(regions),
             cell.stamp or "-",
             cell.actor or "-",
             str(cell.seq),
             _value(cell),
         )
-    if cells:
+    if where:
         console.print(rows)
         console.print()
+    empty = [region for region, answer in document.regions.items() if not answer.cells]
+    if empty:
+        console.print(f"Nothing under {document.key!r} in {document.namespace}: {', '.join(empty)}.")
     for region, answer in document.regions.items():
-        if not answer.cells:
-            console.print(f"{region} has nothing under {document.key!r} in {document.namespace}.")
         if answer.more:
             console.print(f"{region} has {answer.more} more cells, which are left out.")
     if document.differing:
         console.print(f"The regions differ in: {', '.join(document.differing)}. What is on its way is not")
         console.print(f"everywhere yet; `atoll state verify {document.namespace}` waits for it.")
-    elif len(document.regions) > 1:
+    elif where and len(document.regions) > 1:
         console.print(f"Alike in {', '.join(document.regions)}.")
     _silent(console, document.silent)
 
@@ -85,7 +90,7 @@ def print_conflicts(console: Console, document: ConflictsDocument) -> None:
         console.print()
     for region, answer in document.regions.items():
         counted = ", ".join(f"{count} in {namespace}" for namespace, count in sorted(answer.counted.items()))
-        console.print(f"{region} has merged conflicts: {counted or 'none'}.")
+        console.print(f"{region} has merged {f'conflicts: {counted}' if counted else 'no conflicts'}.")
     _silent(console, document.silent)
 
 

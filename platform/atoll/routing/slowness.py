@@ -25,8 +25,10 @@ FORGETS_S = 5.0
 
 
 def behind_ms(behind: Behind | None, region: str, round_trips: Mapping[str, float]) -> float:
-    """What puts `region` behind the one that its service has become slower than, in tens of milliseconds."""
-    if behind is None or behind.tried_again:
+    """What puts `region` behind the one that its service has become slower than, in tens of milliseconds; nothing if
+    that one is gone.
+    """
+    if behind is None or behind.tried_again or behind.rival not in round_trips:
         return 0.0
     further = round_trips[behind.rival] - round_trips[region]
     return math.ceil((max(0.0, further) + behind.seconds * 1000.0) / 10.0) * 10.0

@@ -9,6 +9,7 @@ What each level promises, and in which fault, stands in `README.md` beside this 
 """
 
 from atoll.state.errors import StateError, StoreFull, StoreRefused, StoreUnavailable
+from atoll.state.sdk.admission import RegionIncomplete
 from atoll.state.sdk.background import background
 from atoll.state.sdk.namespace import Namespace, namespace
 from atoll.state.sdk.objects import Counter, Map, Register, Set
@@ -28,6 +29,7 @@ __all__ = [
     "NoState",
     "NotRemote",
     "RegionBehind",
+    "RegionIncomplete",
     "Register",
     "Set",
     "Staleness",

@@ -9,11 +9,12 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Collection
 from typing import Final, cast
 
 import msgpack
 
-from atoll.state.vector import NOTHING, Dot, Vector
+from atoll.state.vector import NOTHING, Dot, Vector, epoch_of, region_of
 
 HEADER: Final = "Atoll-Session"
 """Name of the header, and of the cookie: a browser sends the one, a program the other."""
@@ -48,6 +49,11 @@ class Session:
         """Takes over what was read and written on the client's behalf elsewhere."""
         self._needs = self._needs.join(other)
 
+    def forget(self, after: Dot) -> None:
+        """What the actor wrote after this one is lost for good: nobody can wait for it any more."""
+        if self._needs.seq(after.actor) > after.seq:
+            self._needs = Vector({**self._needs, after.actor: after.seq})
+
     @property
     def grown(self) -> bool:
         """Whether the client must be given a new token."""
@@ -57,6 +63,20 @@ class Session:
 def pruned(needs: Vector, stable: Vector) -> Vector:
     """A session without what every region knows anyway: one to three entries are left of most."""
     return Vector({actor: seq for actor, seq in needs.items() if seq > stable.seq(actor)})
+
+
+def kept(needed: Dot, said: Collection[Vector]) -> Dot:
+    """How much of what a session needs of an actor there still is: `needed`, or up to where its epoch was lost.
+
+    `said` is what this region knows, and what each region that could bring the rest said last (nothing: it was not
+    heard). An operation is lost when a later epoch of its region has begun and nobody has it. Only who knows of that
+    epoch can say so: it hears no more of the one before, and one that is cut off may have what nobody else has.
+    """
+    epoch = epoch_of(needed.actor)
+    newest = (vector.latest(region_of(needed.actor)) for vector in said)
+    if all(latest is not None and epoch_of(latest.actor) > epoch for latest in newest):
+        return Dot(needed.actor, min(needed.seq, max(vector.seq(needed.actor) for vector in said)))
+    return needed
 
 
 class SessionTokens:

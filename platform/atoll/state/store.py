@@ -247,6 +247,22 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionWaits:
+    """How often the region's replicas found less here than a session had seen."""
+
+    waits: int = 0
+    behind: int = 0
+    """Of those, how many ended without it: as the namespace's `behind` says."""
+    waited_ms: int = 0
+    """All together."""
+
+    def __add__(self, other: "SessionWaits") -> "SessionWaits":
+        return SessionWaits(
+            self.waits + other.waits, self.behind + other.behind, self.waited_ms + other.waited_ms
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatistics:
     """A snapshot; counters since the store was first opened."""
 
@@ -280,6 +296,7 @@ class StoreStatistics:
     expired: int
     conflicts: Mapping[tuple[str, Kind], int]
     """By namespace and kind."""
+    sessions: SessionWaits
 
 
 class Store(Protocol):
@@ -445,3 +462,7 @@ class Store(Protocol):
         ...
 
     async def statistics(self) -> StoreStatistics: ...
+
+    async def note_waits(self, waits: SessionWaits) -> None:
+        """Adds to the counts of `statistics`."""
+        ...

@@ -33,6 +33,7 @@ from atoll.state.store import (
     MergeResult,
     Opened,
     PeerState,
+    SessionWaits,
     SetChange,
     StoreStatistics,
     WriteResult,
@@ -54,6 +55,7 @@ LOG: Final = "s:log"
 MOVED: Final = "s:moved"
 """Channel on which the store says what it has come to know."""
 ACKS: Final = "s:acks"
+SESSION_COUNTS: Final = ("session_waits", "session_waits_behind", "session_waited_ms")
 
 
 class ValkeyStore:
@@ -296,7 +298,13 @@ class ValkeyStore:
             collected=counted.get("collected", 0),
             expired=counted.get("expired", 0),
             conflicts=dict(_conflict_counts(counted)),
+            sessions=SessionWaits(*(counted.get(name, 0) for name in SESSION_COUNTS)),
         )
+
+    async def note_waits(self, waits: SessionWaits) -> None:
+        added = (waits.waits, waits.behind, waits.waited_ms)
+        for name, by in zip(SESSION_COUNTS, added, strict=True):
+            await self.calls.command("HINCRBY", "s:count", name, by)
 
     # --- Inside
 

@@ -6,7 +6,7 @@ figures without parsing. For one event loop; not for several threads.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
@@ -279,6 +279,11 @@ class GatewayMetrics:
         self._peer_healthy.set(int(healthy), region, gateway)
         self._peer_transitions.set(transitions, region, gateway)
 
+    def peers_are_in(self, regions: Collection[str]) -> None:
+        """Nothing more is told of peers in other regions."""
+        for series in (self._peer_healthy, self._peer_transitions):
+            series.keep(lambda labels: labels[0] in regions)
+
     def replicas(self, service: str, count: int) -> None:
         """How many replicas of its own region this gateway knows."""
         self._replicas.set(count, service)
@@ -451,6 +456,10 @@ class _Series:
 
     def add(self, *labels: str) -> None:
         self._values[labels] = self._values.get(labels, 0) + 1
+
+    def keep(self, wanted: Callable[[tuple[str, ...]], bool]) -> None:
+        """Forgets all other labels' values."""
+        self._values = {labels: value for labels, value in self._values.items() if wanted(labels)}
 
     def family(self) -> Metric:
         family = self._kind(self._name, self._text, labels=self._labels)

@@ -31,7 +31,13 @@ from atoll.topology.model import (
 from atoll.topology.namespaces import Backend, Behind, DataType, Durability, Level, Namespace
 from atoll.topology.problems import Problem, TopologyError
 from atoll.topology.reduce import first_regions
-from atoll.topology.succession import SuccessionError, check_namespaces, check_succession
+from atoll.topology.succession import (
+    SuccessionError,
+    check_namespaces,
+    check_regions,
+    check_running,
+    check_succession,
+)
 
 __all__ = [
     "Backend",
@@ -65,6 +71,8 @@ __all__ = [
     "Transit",
     "Zone",
     "check_namespaces",
+    "check_regions",
+    "check_running",
     "check_succession",
     "first_regions",
     "load",

@@ -1,6 +1,6 @@
 """Which topology may follow another one while a deployment runs, or over the data that it left."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from atoll.topology.model import Topology
@@ -24,21 +24,63 @@ class Kept(Protocol):
     def acceptors(self) -> tuple[str, ...]: ...
 
 
-def check_succession(current: Topology, candidate: Topology) -> None:
-    """Raises `SuccessionError` if `candidate` can't be taken up where `current` is in force."""
+def check_succession(current: Topology, candidate: Topology, running: Collection[str] | None = None) -> None:
+    """Raises `SuccessionError` if `candidate` can't be taken up where `current` is in force. `running` are the regions
+    that there are addresses for; None: those of `current`.
+    """
     if candidate.name != current.name:
         raise SuccessionError(f"the file is now named {candidate.name!r}, this run is {current.name!r}")
     if candidate.revision < current.revision:
         raise SuccessionError(
             f"revision {candidate.revision} is older than {current.revision}, which is in force; count it up"
         )
-    if candidate.regions.keys() != current.regions.keys():
-        changed = ", ".join(sorted(candidate.regions.keys() ^ current.regions.keys()))
-        raise SuccessionError(
-            f"regions were added or removed ({changed}); a running gateway has no address for them: "
-            "`atoll down`, then `atoll up`"
-        )
+    check_running(current.regions if running is None else running, candidate)
     check_namespaces(current.namespaces, candidate.namespaces)
+
+
+def check_running(running: Collection[str], candidate: Topology) -> None:
+    """Raises `SuccessionError` if `candidate` has other regions than those that run: only who starts and ends them can
+    take it up, and all others wait for that.
+    """
+    if changed := sorted(candidate.regions.keys() ^ set(running)):
+        raise SuccessionError(
+            f"regions were added or removed ({', '.join(changed)}); nothing of the file is taken up before `atoll up` "
+            "has started or ended them"
+        )
+
+
+def check_regions(current: Topology, candidate: Topology) -> None:
+    """Raises `SuccessionError` if the regions of a running deployment can't become those of `candidate` while traffic
+    runs. Both are sound by themselves, and `candidate` follows `current` otherwise.
+    """
+    joining = [name for name in candidate.regions if name not in current.regions]
+    leaving = [name for name in current.regions if name not in candidate.regions]
+    if joining and leaving:
+        raise SuccessionError(
+            f"{', '.join(joining)} would be added and {', '.join(leaving)} removed at once; add regions in one "
+            "revision and remove others in the next, so that the state has a place at every moment"
+        )
+    for name, region in current.regions.items():
+        stays = candidate.regions.get(name, region)
+        if (stays.gateways, stays.zone, stays.stores) != (region.gateways, region.zone, region.stores):
+            raise SuccessionError(
+                f"regions.{name} would have another zone, other stores or another number of gateways; that needs "
+                "`atoll down` and `atoll up`, so leave it as it is while regions are added or removed"
+            )
+    for name, namespace in current.namespaces.items():
+        if name not in candidate.namespaces:
+            continue
+        if not set(current.holders(name)) & set(candidate.holders(name)):
+            raise SuccessionError(
+                f"namespaces.{name}: {', '.join(leaving)} would be removed, and no other region may hold its data; add "
+                "a region in its zones first, or remove the namespace from the file"
+            )
+        lost = [region for region in namespace.acceptors if region in leaving]
+        if 2 * len(lost) >= len(namespace.acceptors) > 0:
+            raise SuccessionError(
+                f"namespaces.{name}: {', '.join(lost)} are {len(lost)} of its {len(namespace.acceptors)} acceptors, "
+                "and no majority would be left to move; remove them one revision after the other"
+            )
 
 
 def check_namespaces(current: Mapping[str, Kept], candidate: Mapping[str, Kept]) -> None:

@@ -98,6 +98,12 @@ class GatewayWiring:
     agent_socket: Path | None = None
     """Where the region's agent tells its figures, which are among this gateway's metrics; None for an entry."""
 
+    @property
+    def reachable(self) -> frozenset[str]:
+        """All regions that there is an address for, the own one included."""
+        own = () if self.region is None else (self.region,)
+        return frozenset((*own, *(peer.region for peer in self.peers)))
+
 
 class WiringError(Exception):
     """A wiring file that can't be used; says what is wrong and where."""

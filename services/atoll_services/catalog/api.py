@@ -108,7 +108,12 @@ def create_api(catalog: Catalog) -> FastAPI:
             raise _unknown(city_id)
         answer = await call("quote", params={"from": city_id, "to": to})
         if answer.is_client_error:
-            raise ProblemError(HTTPStatus(answer.status_code), "no-quote", str(answer.json()["detail"]))
+            told = answer.json()
+            if told["type"].endswith(":no-such-service"):
+                raise ProblemError(
+                    HTTPStatus.NOT_FOUND, "no-quote", "the service quote, which knows, is not run here"
+                )
+            raise ProblemError(HTTPStatus(answer.status_code), "no-quote", str(told["detail"]))
         if not answer.is_success:
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "no-quote", f"quote answered {answer.status_code}; try again"

@@ -9,9 +9,11 @@ from fastapi import FastAPI, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from atoll import state
+from atoll.clock import Clock
 from atoll.sdk import AtollMiddleware, parse_key, record_name
 from atoll_services.articles import Quantity, Sku
 from atoll_services.checkout.order import Order, Phase
+from atoll_services.checkout.prices import NotPriced, Prices, Total
 from atoll_services.checkout.saga import OtherPurchase, Saga
 from atoll_services.checkout.steps import purchase_steps
 from atoll_services.inventory.stock import TooManyReservations
@@ -38,16 +40,19 @@ class Receipt(BaseModel):
     phase: Phase
     items: Mapping[str, int]
     cents: int
-    currency: str = "EUR"
+    currency: str
 
 
-def create_api(price_cents: int) -> FastAPI:
-    """The HTTP interface of the checkout. `price_cents` is what every article costs."""
+def create_api(price_cents: int | None = None, clock: Clock | None = None) -> FastAPI:
+    """The HTTP interface of the checkout. `clock` is the system's unless given.
+
+    `price_cents` is what an article costs that the catalog has no price for; None: it can't be bought.
+    """
     # No redirects between /x and /x/: they would be built from a Host header that may not be the client's.
     api = FastAPI(title="Checkout", description="Buys what is in a cart.", redirect_slashes=False)
     answer_with_problems(api)
     api.add_middleware(AtollMiddleware)
-    saga = Saga(purchase_steps())
+    saga, prices = Saga(purchase_steps(clock)), Prices(price_cents)
 
     # In place of what these mean for a single operation: other steps may have been done.
     @api.exception_handler(state.Unavailable)
@@ -68,9 +73,17 @@ def create_api(price_cents: int) -> FastAPI:
     ) -> Receipt:
         """Buys, once for each key: however often and wherever it is sent, the first outcome is the answer."""
         name = _name(idempotency_key, authorization)
+        try:
+            price = await prices.total(wanted.items)
+        except NotPriced as error:
+            known = await saga.order(name)
+            if known is None:
+                raise ProblemError(HTTPStatus.CONFLICT, error.kind, f"nothing was bought: {error}") from None
+            price = Total(known.cents, known.currency)
         order = Order(
             items=dict(sorted(wanted.items.items())),
-            cents=price_cents * sum(wanted.items.values()),
+            cents=price.cents,
+            currency=price.currency,
             fingerprint=_fingerprint(wanted),
         )
         try:
@@ -122,4 +135,6 @@ def _fingerprint(purchase: Purchase) -> str:
 
 
 def _receipt(name: str, order: Order) -> Receipt:
-    return Receipt(order=name, phase=order.phase, items=order.items, cents=order.cents)
+    return Receipt(
+        order=name, phase=order.phase, items=order.items, cents=order.cents, currency=order.currency
+    )

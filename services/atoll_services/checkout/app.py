@@ -13,7 +13,12 @@ class CheckoutSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    price_cents: int = Field(default=250, ge=1, le=1_000_000, description="what every article costs")
+    price_cents: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="what an article costs that the catalog has no price for",
+    )
 
 
 class CheckoutIngress:

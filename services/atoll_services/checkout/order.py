@@ -38,6 +38,8 @@ class Order(BaseModel):
     items: Mapping[str, int]
     """Quantities by article."""
     cents: int
+    """All of it, at the prices of when it was first sent."""
+    currency: str = "EUR"
     fingerprint: str
     """Of the request: what tells its repetition from another one under the same key."""
     phase: Phase = Phase.PENDING

@@ -84,15 +84,34 @@ class Saga:
             refusal = await self._do(attempt)
             decide = Order.place if refusal is None else lambda order: order.fail(refusal)
             found = await change(self._orders, name, found, lambda order: decide(order or wanted))
-        if not found.value.closed:
-            if found.value.phase is Phase.PLACED:
-                for step in self._steps:
-                    await step.keep(attempt)
-            else:
-                for step in reversed(self._steps):
-                    await step.undo(attempt)
-            found = await change(self._orders, name, found, lambda order: (order or wanted).close())
-        return found.value
+        return await self._carry_through(attempt, found)
+
+    async def abandon(self, name: str, reason: Reason) -> bool:
+        """Ends a purchase that nobody goes on with: fails it, unless it is decided, and carries that through.
+
+        False if there was nothing left to do. Raises `state.Unavailable` and `state.Unknown`; do it again then.
+        """
+        found = await self._orders.get(name)
+        if found is None or found.value.closed:
+            return False
+        known = found.value
+        found = await change(self._orders, name, found, lambda order: (order or known).fail(reason))
+        await self._carry_through(Attempt(name, known, card=""), found)
+        return True
+
+    async def _carry_through(self, attempt: Attempt, found: state.Found[Order]) -> Order:
+        """Keeps, or undoes, everything that was done for a decided order; the closed order."""
+        decided = found.value
+        if decided.closed:
+            return decided
+        if decided.phase is Phase.PLACED:
+            for step in self._steps:
+                await step.keep(attempt)
+        else:
+            for step in reversed(self._steps):
+                await step.undo(attempt)
+        closed = await change(self._orders, attempt.name, found, lambda order: (order or decided).close())
+        return closed.value
 
     async def _do(self, attempt: Attempt) -> Reason | None:
         """Why a step was refused; None if all are done."""

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from atoll.clock import Clock, SystemClock
 from atoll.sdk import AtollMiddleware
 from atoll_services.articles import Name, Quantity, Sku
 from atoll_services.inventory.inventory import Inventory
@@ -35,6 +36,9 @@ class Level(BaseModel):
     sku: str
     on_hand: int
     reserved: int
+    overdue: int = Field(
+        description="reservations held for so long that a purchase that needs them ends them"
+    )
     available: int
 
 
@@ -55,13 +59,14 @@ class Reserved(BaseModel):
     state: ReservationState
 
 
-def create_api() -> FastAPI:
-    """The HTTP interface of the inventory."""
+def create_api(clock: Clock | None = None) -> FastAPI:
+    """The HTTP interface of the inventory. `clock` is the system's unless given."""
     # No redirects between /x and /x/: they would be built from a Host header that may not be the client's.
     api = FastAPI(title="Inventory", description="How many there are.", redirect_slashes=False)
     answer_with_problems(api)
     api.add_middleware(AtollMiddleware)
-    inventory = Inventory()
+    clock = clock or SystemClock()
+    inventory = Inventory(clock)
 
     @api.exception_handler(StockRefused)
     async def refused(request: Request, error: StockRefused) -> Response:
@@ -76,12 +81,12 @@ def create_api() -> FastAPI:
         found = await inventory.stock(sku)
         if found is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "unknown-article", f"nobody has counted {sku} yet")
-        return _level(sku, found)
+        return _level(sku, found, clock.wall())
 
     @api.put("/{sku}")
     async def count(sku: Sku, count: Count) -> Level:
         """Says how many there are in the warehouse."""
-        return _level(sku, await inventory.count(sku, count.on_hand))
+        return _level(sku, await inventory.count(sku, count.on_hand), clock.wall())
 
     # PUT, as its name is the client's: it may be sent again at any time, and gateways do so by themselves.
     @api.put("/{sku}/reservations/{name}")
@@ -103,8 +108,14 @@ def create_api() -> FastAPI:
     return api
 
 
-def _level(sku: str, stock: Stock) -> Level:
-    return Level(sku=sku, on_hand=stock.on_hand, reserved=stock.held, available=stock.available)
+def _level(sku: str, stock: Stock, now: float) -> Level:
+    return Level(
+        sku=sku,
+        on_hand=stock.on_hand,
+        reserved=stock.held,
+        overdue=len(stock.overdue(now)),
+        available=stock.available,
+    )
 
 
 def _reserved(sku: str, name: str, stock: Stock) -> Reserved:

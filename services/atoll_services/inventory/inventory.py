@@ -43,6 +43,10 @@ class Inventory:
         """Gives what is held under a name back, and makes sure that no attempt of now holds it later."""
         return await self._change(sku, lambda stock: stock.release(name, self._clock.wall()))
 
+    async def lapse(self, sku: str, name: str) -> Stock:
+        """As `release`, but what is sold stays so."""
+        return await self._change(sku, lambda stock: stock.lapse(name, self._clock.wall()))
+
     async def _change(self, sku: str, change: Callable[[Stock], Stock]) -> Stock:
         changed = await self._stock.update(sku, lambda stock: change(stock or Stock()))
         return changed.value

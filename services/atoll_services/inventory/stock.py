@@ -6,14 +6,16 @@ twice. (The register's own memory of operations ends after 64 further changes.)
 
     (none) --reserve--> held --sell--> sold
        |                 |               |
-       +----release------+----release----+--> released
+       +--release/lapse--+----release----+--> released
 
 A release of what was never reserved leaves the name as released: a reservation that was overtaken by its release, on
-a slow way or in a frozen process, is refused, so nothing is held for ever. Sold and released names are forgotten
-`REMEMBERED_S` after they became so; held ones never.
+a slow way or in a frozen process, is refused. Sold and released names are forgotten `REMEMBERED_S` after they became
+so; held ones never. One that is held for `HELD_S` is *overdue*: whoever finds too little left is told of those, and
+ends them, with whatever they were held for (`checkout/abandoned.py`). They don't lapse by themselves: what they were
+held for may have been paid.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import ClassVar
 
@@ -21,6 +23,8 @@ from pydantic import BaseModel, ConfigDict
 
 REMEMBERED_S = 120.0
 """Eight times the longest request of this shop: nobody works on one after its deadline, so nobody comes later."""
+HELD_S = 600.0
+"""Longer than anybody goes on with a purchase without being asked to."""
 MAX_RESERVATIONS = 2000
 """Of an article, held and remembered: some 200 KB in every change of its register."""
 
@@ -37,7 +41,16 @@ class StockRefused(Exception):
     kind: ClassVar[str] = "refused"
 
 
-class OutOfStock(StockRefused):
+class NoRoom(StockRefused):
+    """It may do once others' reservations are over."""
+
+    def __init__(self, detail: str, overdue: Sequence[str]) -> None:
+        super().__init__(detail)
+        self.overdue = overdue
+        """Names that have been held for too long."""
+
+
+class OutOfStock(NoRoom):
     kind = "out-of-stock"
 
 
@@ -57,7 +70,7 @@ class UnknownReservation(StockRefused):
     kind = "unknown-reservation"
 
 
-class TooManyReservations(StockRefused):
+class TooManyReservations(NoRoom):
     kind = "too-many-reservations"
 
 
@@ -97,6 +110,15 @@ class Stock(BaseModel):
         """What can still be reserved."""
         return self.on_hand - self.held
 
+    def overdue(self, now: float) -> list[str]:
+        """Names that have been held for `HELD_S` or longer, the longest first."""
+        held = [
+            (one.since, name)
+            for name, one in self.reservations.items()
+            if one.state is ReservationState.HELD and now - one.since >= HELD_S
+        ]
+        return [name for _, name in sorted(held)]
+
     def counted(self, on_hand: int) -> "Stock":
         """After somebody has counted what is in the warehouse."""
         if on_hand < self.held:
@@ -113,7 +135,7 @@ class Stock(BaseModel):
                 raise OtherQuantity(f"this reservation is of {known.quantity}, not of {quantity}")
             return self
         if quantity > self.available:
-            raise OutOfStock(f"{quantity} are wanted and {self.available} are available")
+            raise OutOfStock(f"{quantity} are wanted and {self.available} are available", self.overdue(now))
         return self._with(name, Reservation(quantity=quantity, since=now), self.on_hand, now)
 
     def sell(self, name: str, now: float) -> "Stock":
@@ -138,6 +160,12 @@ class Stock(BaseModel):
         released = Reservation(quantity=quantity, state=ReservationState.RELEASED, since=now)
         return self._with(name, released, self.on_hand + back, now)
 
+    def lapse(self, name: str, now: float) -> "Stock":
+        """As `release`, of what is held alone."""
+        known = self.reservations.get(name)
+        held = known is not None and known.state is ReservationState.HELD
+        return self.release(name, now) if held else self
+
     def _with(self, name: str, reservation: Reservation, on_hand: int, now: float) -> "Stock":
         kept = {
             name: one
@@ -146,6 +174,7 @@ class Stock(BaseModel):
         }
         if name not in kept and len(kept) >= MAX_RESERVATIONS:
             raise TooManyReservations(
-                f"{len(kept)} reservations of this article are held or remembered; try again in two minutes"
+                f"{len(kept)} reservations of this article are held or remembered; try again in two minutes",
+                self.overdue(now),
             )
         return Stock(on_hand=on_hand, reservations={**kept, name: reservation})

@@ -22,7 +22,7 @@ from atoll.rpc import SocketPathError
 from atoll.telemetry.logs import configure
 
 
-async def run(config: LinksConfig) -> None:
+async def run(config: LinksConfig, config_file: Path) -> None:
     """Relays until a signal comes. Raises `OSError` and `SocketPathError` for what can't be opened."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -31,7 +31,7 @@ async def run(config: LinksConfig) -> None:
     network = Network(config, SystemClock())
     try:
         network.start()
-        async with await serve_control(config.control, network):
+        async with await serve_control(config.control, network, config_file):
             await stop.wait()
     finally:
         await network.close()
@@ -53,7 +53,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two sockets a connection
     try:
-        uvloop.run(run(config))
+        uvloop.run(run(config, arguments.config))
     except (OSError, SocketPathError) as error:
         parser.exit(3, f"{error.strerror if isinstance(error, OSError) else error}\n")
 

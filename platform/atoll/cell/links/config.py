@@ -1,4 +1,4 @@
-"""The file that tells the links process what to relay; written by the supervisor, read once at start."""
+"""The file that tells the links process what to relay; written by the supervisor, read at start and when told to."""
 
 import os
 from dataclasses import dataclass

@@ -5,6 +5,7 @@
 | ``set`` | selection, and what to change of the shape | the new shapes |
 | ``heal`` | selection | the new shapes |
 | ``lose`` | selection | how many connections were lost |
+| ``reload`` | none | every direction and every relay, now those of the configuration's file |
 | ``statistics`` | none | every direction and every relay |
 
 A selection is ``source``, ``destination`` (absent: any) and ``both_ways`` (true unless said otherwise).
@@ -17,6 +18,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from atoll.cell.links.config import LinksConfigError, read_links_config
 from atoll.cell.links.door import DoorState
 from atoll.cell.links.network import Key, LinksStatistics, Network, NoSuchLinkError, Selection
 from atoll.cell.links.shape import Shape
@@ -107,14 +109,21 @@ class StatisticsAnswer(_Parameters):
     relays: tuple[RelayReport, ...]
 
 
-async def serve_control(path: Path, network: Network) -> Server:
-    """Opens the control socket. Raises what `atoll.rpc.serve` raises."""
+async def serve_control(path: Path, network: Network, config_file: Path | None = None) -> Server:
+    """Opens the control socket. Raises what `atoll.rpc.serve` raises. Without a file there is nothing to reload."""
 
     async def handle(method: str, parameters: Document) -> Document:
         try:
+            if method == "reload" and config_file is not None:
+                await network.use(read_links_config(config_file))
+                return _statistics(network.statistics()).model_dump(mode="json")
             answer = await _handle(network, method, parameters)
         except NoSuchLinkError as error:
             raise RpcError("no-such-link", str(error)) from error
+        except LinksConfigError as error:
+            raise RpcError("bad-request", str(error)) from error
+        except OSError as error:
+            raise RpcError("not-possible", error.strerror or str(error)) from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "parameters"
@@ -139,7 +148,9 @@ async def _handle(network: Network, method: str, parameters: Document) -> BaseMo
         case "statistics":
             NoParameters.model_validate(parameters)
             return _statistics(network.statistics())
-    raise RpcError("no-such-method", f"no method {method!r}; there are set, heal, lose and statistics")
+    raise RpcError(
+        "no-such-method", f"no method {method!r}; there are set, heal, lose, reload and statistics"
+    )
 
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -177,6 +188,12 @@ class LinksClient:
     async def lose(self, selection: Selection) -> LoseAnswer:
         """Resets the connections that travel on the selected directions."""
         return await self._call("lose", _selected(selection), LoseAnswer)
+
+    async def reload(self) -> StatisticsAnswer:
+        """Has the links follow their file as it is now: relays that are in it stay as they are, with their connections
+        and faults; new ones begin, others end.
+        """
+        return await self._call("reload", {}, StatisticsAnswer)
 
     async def statistics(self) -> StatisticsAnswer:
         return await self._call("statistics", {}, StatisticsAnswer)

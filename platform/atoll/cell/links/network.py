@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
-from atoll.cell.links.config import LinksConfig
+from atoll.cell.links.config import LinksConfig, RelayConfig
 from atoll.cell.links.relay import LOOPBACK, Line, Relay, RelayStatistics
 from atoll.cell.links.shape import Direction, DirectionStatistics, Shape
 from atoll.clock import Clock
@@ -48,6 +48,7 @@ class Network:
     """Relays for all links, on the running event loop."""
 
     def __init__(self, config: LinksConfig, clock: Clock) -> None:
+        self._seed = config.seed
         self._config = config
         self._clock = clock
         self._lines: dict[Key, Line] = {}
@@ -55,23 +56,32 @@ class Network:
 
     def start(self) -> None:
         """Binds every port. Raises `OSError` that names the port if one is taken; `close` it then."""
-        loop = asyncio.get_running_loop()
         for config in self._config.relays:
-            try:
-                relay = Relay(
-                    config,
-                    self._line((config.source, config.destination), config.shape, loop),
-                    self._line((config.destination, config.source), config.shape, loop),
-                )
-            except OSError as error:
-                raise OSError(
-                    error.errno,
-                    f"cannot listen on {LOOPBACK}:{config.listen_port} for the link {config.source} -> "
-                    f"{config.destination} ({error.strerror}); free the port or use another port base",
-                ) from error
-            self._relays.append(relay)
+            self._relays.append(self._relay(config))
         for relay in self._relays:
             relay.start()
+
+    async def use(self, config: LinksConfig) -> None:
+        """Takes up other relays. Those of the same port and target stay as they are, with their connections, and with
+        the shape of their links. Raises `OSError` as `start` does; nothing is changed then.
+        """
+        known = {_route(relay.config): relay for relay in self._relays}
+        wanted = {_route(relay): relay for relay in config.relays}
+        fresh: list[Relay] = []
+        try:
+            for route, added in wanted.items():
+                if route not in known:
+                    fresh.append(self._relay(added))
+        except OSError:
+            await asyncio.gather(*(relay.close() for relay in fresh))
+            self._forget_lines()
+            raise
+        gone = [relay for route, relay in known.items() if route not in wanted]
+        self._relays = [relay for relay in self._relays if relay not in gone] + fresh
+        for relay in fresh:
+            relay.start()
+        await asyncio.gather(*(relay.close() for relay in gone))
+        self._forget_lines()
 
     async def close(self) -> None:
         """Ends every relay; connections are reset."""
@@ -126,8 +136,35 @@ class Network:
             raise NoSuchLinkError(f"no link {selection}; there are: {known or 'none'}")
         return selected
 
+    def _relay(self, config: RelayConfig) -> Relay:
+        loop = asyncio.get_running_loop()
+        try:
+            return Relay(
+                config,
+                self._line((config.source, config.destination), config.shape, loop),
+                self._line((config.destination, config.source), config.shape, loop),
+            )
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot listen on {LOOPBACK}:{config.listen_port} for the link {config.source} -> "
+                f"{config.destination} ({error.strerror}); free the port or use another port base",
+            ) from error
+
     def _line(self, key: Key, base: Shape, loop: asyncio.AbstractEventLoop) -> Line:
         if key not in self._lines:
-            random = Random(f"{self._config.seed} {key[0]} -> {key[1]}")
+            random = Random(f"{self._seed} {key[0]} -> {key[1]}")
             self._lines[key] = Line(Direction(base, self._clock, random), self._clock, loop)
         return self._lines[key]
+
+    def _forget_lines(self) -> None:
+        """Of links that no relay uses any more."""
+        used = {id(line) for relay in self._relays for line in (relay.forward, relay.backward)}
+        for key, line in list(self._lines.items()):
+            if id(line) not in used:
+                line.close()
+                del self._lines[key]
+
+
+def _route(config: RelayConfig) -> tuple[str, str, int, str, int]:
+    return config.source, config.destination, config.listen_port, config.target_host, config.target_port

@@ -1,6 +1,9 @@
 """Starts every region of a topology, and the entry. Stays in front until Ctrl-C, which ends all of it; with --detach
 it returns when all is ready, and `atoll down` ends it.
 
+Where it runs already and regions were added to the file or taken out of it, these are started or ended while the others
+serve; interrupted, it is completed by the next `atoll up`.
+
 ATOLL_PORT_BASE moves all ports, so that two checkouts can run side by side.
 """
 
@@ -109,14 +112,21 @@ async def _already(
     options: client.LaunchOptions,
     console: Console,
 ) -> Exit:
-    """A second `up --detach` of the same thing is no error; anything else is."""
+    """Adds and removes regions, if the file has others than those that run. A second `up --detach` of the same thing is
+    no error; anything else is.
+    """
     status = await supervisor.status()
-    same_file = Path(status.topology_file).resolve() == options.topology_file.resolve()
-    if not same_file or status.regions.keys() != topology.regions.keys():
+    if Path(status.topology_file).resolve() != options.topology_file.resolve():
         raise CommandError(
             f"{status.topology} with {', '.join(status.regions)} ({status.topology_file}) runs here already; "
             "end it with `atoll down`, or start in another checkout with another ATOLL_PORT_BASE"
         )
+    with progress_display(console, tuple(topology.regions)) as report:
+        changed = await supervisor.regions(report, regions=options.regions)
+    if changed:
+        console.print(f"It runs here already; {changed}.")
+        _show(await supervisor.status(), console)
+        return Exit.SUCCESS
     if not options.detach:
         raise CommandError(
             "it runs here already, in the background or in another terminal; look with `atoll status`, "

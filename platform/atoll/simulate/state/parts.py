@@ -14,6 +14,8 @@ class Parts:
 
     store: Callable[..., ModelStore] = ModelStore
     replication: ReplicationParts = REPLICATION
+    outlives_server: bool = False
+    """Whether the agent's access to the store goes on with whatever data the server's next start has."""
 
 
 PRODUCTION = Parts()

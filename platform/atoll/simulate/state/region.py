@@ -21,7 +21,7 @@ from atoll.state.operation import decode as decode_operation
 from atoll.state.replication import Membership, PeerLost, Replicator
 from atoll.state.replication.messages import AskCells, AskListings, LogBatch, decode
 from atoll.state.store import Change, LogSlice, SetChange, Store
-from atoll.state.vector import NOTHING, Dot, Vector
+from atoll.state.vector import NOTHING, Dot, Vector, epoch_of
 
 IDENTITY = "simulated"
 WRITES = frozenset({"open", "heartbeat", "expire"})
@@ -35,10 +35,24 @@ class StoreGate:
     """A store as clients and agent see it: it takes time, may be down or frozen, and what it does is noted.
 
     A command is executed between two moments of waiting; a server that dies in the second leaves an unknown outcome.
+    Of use to a session of the agent (`with`), it ends with the server: another one of the region's is not asked.
     """
 
     def __init__(self, region: "Region") -> None:
         self._region = region
+        self._boot: int | None = None
+
+    async def __aenter__(self) -> Store:
+        if not self._region.parts.outlives_server:
+            self._boot = self._region.boot
+        return cast("Store", self)
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def _reached(self) -> int:
+        boot = self._region.boot if self._boot is None else self._boot
+        await self._region.reached(boot)
+        return boot
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         if name == "read_log":
@@ -46,8 +60,7 @@ class StoreGate:
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             region = self._region
-            boot = region.boot
-            await region.reached(boot)
+            boot = await self._reached()
             result = await getattr(region.store, name)(*args, **kwargs)
             if name in WRITES:
                 region.log_grew()
@@ -61,8 +74,7 @@ class StoreGate:
     async def _read_log(self, after: Dot | None, count: int, block_s: float = 0.0) -> LogSlice:
         """As the store's, but woken by what is logged alone."""
         region = self._region
-        boot = region.boot
-        await region.reached(boot)
+        boot = await self._reached()
         end = region.now() + block_s
         while True:
             found = region.model.read_log(after, count)
@@ -107,6 +119,8 @@ class Region:
         self.membership = scenario.membership(scenario.founders)
         self.boot = 0
         """Starts of the store's server."""
+        self.epoch = 0
+        """The last one that the warden began."""
         self.store_up = True
         self.started_s = 0.0
         """When the server started."""
@@ -123,10 +137,12 @@ class Region:
     def start_agent(self) -> None:
         """A new agent process: it knows nothing but its settings."""
         assert self.replicator is None
+        if self.store_up:
+            self._warden_opens()
         self.replicator = Replicator(
             self.name,
             IDENTITY,
-            self.gate,
+            lambda: StoreGate(self),
             self,
             self.membership,
             self.clock,
@@ -247,6 +263,15 @@ class Region:
     def start_store(self) -> None:
         self.store_up = True
         self.started_s = self.now()
+        self._warden_opens()
+
+    def _warden_opens(self) -> None:
+        """An embedded store is opened at once; the agent may not have noticed that it was gone."""
+        if self.scenario.embedded and not self.model.statistics().actor:
+            opened = self.model.open(self.name, IDENTITY, floor=self.epoch)
+            self.epoch = epoch_of(opened.actor)
+            self.store.changed()
+            self.log_grew()
 
     def wipe(self) -> None:
         self.model.wipe()

@@ -1,7 +1,7 @@
 """What a run is about: regions, who may hold what, how much is written, which faults come when. Drawn from a seed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
@@ -86,6 +86,8 @@ class Scenario:
     """All faults have ended by then; clients stop a moment later."""
     skews: Mapping[str, float] = field(default_factory=dict)
     """Seconds that clocks are off from the beginning; within what is tolerated."""
+    embedded: bool = False
+    """Stores are opened by wardens, as soon as they are up; else by the agents."""
 
     @property
     def founders(self) -> tuple[str, ...]:
@@ -130,7 +132,7 @@ def generate(seed: int, *, most: int = 7, heal_s: float = 7.0) -> Scenario:
         fence_s=chance.choice((3600.0, 3600.0, 4.0)),
         question_s=2.0,
     )
-    return Scenario(
+    made = Scenario(
         regions=regions,
         holds=holds,
         remote=frozenset({"world"}),
@@ -141,6 +143,18 @@ def generate(seed: int, *, most: int = 7, heal_s: float = 7.0) -> Scenario:
         heal_s=heal_s,
         skews={region: chance.uniform(-0.1, 0.1) for region in regions},
     )
+    if chance.random() < 0.5:
+        return replace(
+            made, embedded=True, faults=tuple(_perhaps_short(fault, chance) for fault in made.faults)
+        )
+    return made
+
+
+def _perhaps_short(fault: Fault, chance: Random) -> Fault:
+    """A store may be back before anybody has noticed."""
+    if fault.kind not in {*DISK, FaultKind.STORE_KILL} or chance.random() < 0.5:
+        return fault
+    return replace(fault, until_s=fault.at_s + 0.001)
 
 
 def _faults(regions: tuple[str, ...], heal_s: float, chance: Random) -> tuple[Fault, ...]:

@@ -21,6 +21,7 @@ from atoll.state.store import (
     MergeResult,
     Opened,
     PeerState,
+    SessionWaits,
     StoreStatistics,
     WriteResult,
 )
@@ -155,6 +156,9 @@ class AsyncModelStore:
 
     async def statistics(self) -> StoreStatistics:
         return self.model.statistics()
+
+    async def note_waits(self, waits: SessionWaits) -> None:
+        self.model.note_waits(waits)
 
     async def _change(self, within_s: float) -> bool:
         """Waits until something was logged or acknowledged; False if nothing was in time."""

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -85,6 +86,7 @@ class ReplicationStatistics:
 class _Session:
     """From finding the store open to losing it."""
 
+    store: Store
     actor: str
     bootstrap: Bootstrap
     answerer: Answerer
@@ -106,7 +108,7 @@ class Replicator:
         self,
         region: str,
         identity: str,
-        store: Store,
+        connect: Callable[[], AbstractAsyncContextManager[Store]],
         peers: Peers,
         membership: Membership,
         clock: Clock,
@@ -114,9 +116,13 @@ class Replicator:
         settings: ReplicationSettings = DEFAULTS,
         parts: ReplicationParts = PRODUCTION,
     ) -> None:
+        """`connect` gives access to the region's store for one session. It must end with the store's server: after
+        another start of that, whose data may be others, it raises. Else what was found out about the data that are
+        gone would be said of those that are there.
+        """
         self._region = region
         self._identity = identity
-        self._store = store
+        self._connect = connect
         self._peers = peers
         self._membership = membership
         self._clock = clock
@@ -160,7 +166,7 @@ class Replicator:
             return
         server = LogServer(
             self._region,
-            self._store,
+            session.store,
             self._membership,
             self._stability,
             self._settings,
@@ -274,22 +280,27 @@ class Replicator:
     # --- A session: from finding the store open to losing it
 
     async def _run_session(self) -> None:
-        actor = await self._opened()
-        found = await self._store.statistics()
+        async with self._connect() as store:
+            await self._run_with(store)
+
+    async def _run_with(self, store: Store) -> None:
+        actor = await self._opened(store)
+        found = await store.statistics()
         self._known.use(found.vector)
         self._refused = found.refused
         session = _Session(
+            store,
             actor,
             Bootstrap(self._region, self._membership, complete=found.complete),
-            Answerer(
-                self._region, self._store, self._membership, self._stability, self._settings, self._clock
-            ),
+            Answerer(self._region, store, self._membership, self._stability, self._settings, self._clock),
             Coverage(self._region, self._membership),
         )
         self._session = session
         self._lag.begin()
+        self._watch.begin()
         self._sessions += 1
         try:
+            await self._hear(session)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_links(session))
                 group.create_task(self._beat(session))
@@ -303,13 +314,13 @@ class Replicator:
             for server in session.servers:
                 server.abort()
 
-    async def _opened(self) -> str:
+    async def _opened(self, store: Store) -> str:
         """Opens the store if its server has started since; answers its actor."""
-        found = await self._store.statistics()
+        found = await store.statistics()
         if found.actor:
             return found.actor
         floor = await self._largest_epoch_known_elsewhere()
-        return (await self._store.open(self._region, self._identity, floor=floor)).actor
+        return (await store.open(self._region, self._identity, floor=floor)).actor
 
     async def _largest_epoch_known_elsewhere(self) -> int:
         """Asks all peers, for a store that lost its disk, or got an old one back, has forgotten its last epochs."""
@@ -334,7 +345,7 @@ class Replicator:
             while True:
                 others = self._membership.others(self._region)
                 for peer in sorted(others - session.pulls.keys()):
-                    pull = session.pulls[peer] = self._pull(peer)
+                    pull = session.pulls[peer] = self._pull(session, peer)
                     session.tasks[peer] = group.create_task(pull.run())
                 for peer in sorted(session.pulls.keys() - others):
                     session.tasks.pop(peer).cancel()
@@ -342,11 +353,11 @@ class Replicator:
                 await session.members_changed.wait()
                 session.members_changed.clear()
 
-    def _pull(self, peer: str) -> Pull:
+    def _pull(self, session: _Session, peer: str) -> Pull:
         return self._parts.pull(
             self._region,
             peer,
-            self._store,
+            session.store,
             self._peers,
             self._holds,
             self._known,
@@ -362,24 +373,27 @@ class Replicator:
     async def _beat(self, session: _Session) -> None:
         """Says what this region knows, and hears what the others said."""
         while True:
-            await self._watch_clock()
+            await self._watch_clock(session)
             began = self._clock.monotonic()
-            dot = await self._store.heartbeat()
+            dot = await session.store.heartbeat()
             self._lag.beat(dot, began)
             self._known.raised(*dot)
-            session.heard = await self._store.peers()
-            vectors = {peer: state.vector for peer, state in session.heard.items()}
-            self._stability.heard(vectors)
-            self._lag.heard(
-                {peer: Heard(state.vector, state.wall_ms) for peer, state in session.heard.items()},
-                self._now_ms(),
-                self._guard.statistics().peers,
-            )
+            await self._hear(session)
             await self._watch_epoch(session)
             self._known.ring()
             await asyncio.sleep(self._settings.heartbeat_s)
 
-    async def _watch_clock(self) -> None:
+    async def _hear(self, session: _Session) -> None:
+        """Takes in what peers have said in their logs."""
+        session.heard = await session.store.peers()
+        self._stability.heard({peer: state.vector for peer, state in session.heard.items()})
+        self._lag.heard(
+            {peer: Heard(state.vector, state.wall_ms) for peer, state in session.heard.items()},
+            self._now_ms(),
+            self._guard.statistics().peers,
+        )
+
+    async def _watch_clock(self, session: _Session) -> None:
         refused = ""
         if self._guard.refuses():
             off = self._guard.statistics().offset_ms
@@ -387,7 +401,7 @@ class Replicator:
                 f"this region's clock is {abs(off):.0f} ms {'behind' if off > 0 else 'ahead of'} the others"
             )
         if bool(refused) != bool(self._refused):
-            await self._store.refuse(refused)
+            await session.store.refuse(refused)
             self._refused = refused
 
     async def _watch_epoch(self, session: _Session) -> None:
@@ -408,23 +422,23 @@ class Replicator:
             log.warning(
                 "peers know a later epoch of this region; a new one begins", extra={"actor": session.actor}
             )
-            session.actor = (await self._store.open(self._region, self._identity, floor=floor)).actor
+            session.actor = (await session.store.open(self._region, self._identity, floor=floor)).actor
 
     async def _keep_up(self, session: _Session) -> None:
         """What must be done now and then: expiry, collection, trimming."""
         while True:
             await asyncio.sleep(self._settings.collect_s)
             if not self._refused:
-                await self._store.expire(self._settings.collect_limit)
-            own = await self._store.vector()
+                await session.store.expire(self._settings.collect_limit)
+            own = await session.store.vector()
             stable = self._stability.stable(own)
             async with session.answerer.quiet:
                 if not (session.answerer.busy or self._transferring):
-                    await self._store.collect(stable, self._settings.collect_limit)
-            entries = (await self._store.statistics()).log_entries
+                    await session.store.collect(stable, self._settings.collect_limit)
+            entries = (await session.store.statistics()).log_entries
             cut = self._trim.cut(session.actor, entries, own, stable)
             if cut is not None:
-                self._trim.trimmed(await self._store.trim(cut.before), forced=cut.forced)
+                self._trim.trimmed(await session.store.trim(cut.before), forced=cut.forced)
 
     # --- Transfers
 
@@ -433,7 +447,7 @@ class Replicator:
         while True:
             await self._claim(session)
             if session.bootstrap.complete and not said and not session.unclaimed:
-                await self._store.complete()
+                await session.store.complete()
                 said = True
             need = self._due(session)
             if need is None:
@@ -488,10 +502,10 @@ class Replicator:
         coverage = session.coverage
         if not session.unclaimed or self._more(session):
             return
-        if await self._store.raise_to(coverage.claim(), coverage.stamp):
+        if await session.store.raise_to(coverage.claim(), coverage.stamp):
             return  # the stamp is ahead of this region's clock; it is tried again
         session.unclaimed = False
-        self._known.use(await self._store.vector())
+        self._known.use(await session.store.vector())
         self._holds.owe(coverage.owed(self._known.vector))
         for pull in session.pulls.values():
             pull.filled()
@@ -561,7 +575,7 @@ class Replicator:
 
         return Performer(
             peer,
-            self._store,
+            session.store,
             self._peers,
             self._known,
             self._holds,

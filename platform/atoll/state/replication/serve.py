@@ -67,6 +67,9 @@ class LogServer:
         self._channel = channel
         self._sender: Sender | None = None
         self._moved = asyncio.Event()
+        self._applied: Dot | None = None
+        """Up to here the peer has said that it has applied the log."""
+        self._told = asyncio.Event()
         self.peer = ""
 
     def abort(self) -> None:
@@ -78,6 +81,7 @@ class LogServer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             group.create_task(self._push())
+            group.create_task(self._note())
 
     def statistics(self) -> SenderStatistics | None:
         return None if self._sender is None else self._sender.statistics()
@@ -98,11 +102,20 @@ class LogServer:
                     if self._sender is not None:  # else it stands still, and this is of what it sent before
                         self._sender.acknowledged(message)
                         self._moved.set()
-                    await self._store.acked(self.peer, message.dot)
+                    self._applied = message.dot
+                    self._told.set()
                 case Ping(number):
                     await self._channel.send(messages.encode(Pong(number, self._clock.wall() * 1000.0)))
                 case _:
                     raise MessageError(f"{type(message).__name__} has no place on a receiver's connection")
+
+    async def _note(self) -> None:
+        """Notes what the peer has applied. What it says while the store writes is one note: the last says it all."""
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            if self._applied is not None:
+                await self._store.acked(self.peer, self._applied)
 
     async def _subscribed(self, subscribe: Subscribe) -> None:
         peer = subscribe.region

@@ -18,11 +18,13 @@ class ReplicationSettings:
     reconnect_s: float = 0.1
     """Pause before a broken connection is opened again; doubles up to `reconnect_most_s`, with jitter."""
     reconnect_most_s: float = 1.0
-    credits: int = 16
-    """Batches that may be on their way over one connection."""
+    credits: int = 64
+    """Batches that may be on their way over one connection. Under light load each write is a batch of its own: with a
+    round trip of 250 ms this many carry 250 writes a second before one of them has to wait for an acknowledgement."""
     batch_entries: int = 200
     """A store's script blocks it, so a batch stays short: some 10 ms to apply."""
-    batch_bytes: int = 256 * 1024
+    batch_bytes: int = 64 * 1024
+    """With all credits used, 4 MiB are on their way or queued."""
     ahead_s: float = 2.0
     """A peer may know more of an actor than we for so long, without our moving, before we fetch it from the peer."""
     patience_s: float = 0.5

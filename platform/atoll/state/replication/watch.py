@@ -79,6 +79,12 @@ class Watch:
 
     # What was seen
 
+    def begin(self) -> None:
+        """The store was lost, and is there again: it may have gone back. Repairs that were asked for are still due."""
+        self._gaps.clear()
+        self._behind.clear()
+        self._taken.clear()
+
     def gap(self, peer: str) -> None:
         """The peer's log has no more what we need."""
         self._gaps.add(peer)

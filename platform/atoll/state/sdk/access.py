@@ -86,7 +86,9 @@ class StateAccess:
         return Scope(self.regional, Session(needs or NOTHING), deadline, access=self)
 
     async def token(self, session: Session) -> str:
-        """The session as text, without what every region knows anyway. Raises `StateError`."""
+        """The session as text, without what every region is known to have: it needs no store, so whoever has written
+        always learns of it.
+        """
         return self._tokens.write(pruned(session.needs(), await self.regional.stable()))
 
     def join(self, session: Session, token: str) -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from atoll.resilience.backoff import Backoff
 from atoll.state.errors import StateError
 from atoll.state.store import Store
-from atoll.state.vector import NOTHING, Dot, Vector
+from atoll.state.vector import NOTHING, Actor, Dot, Vector
 
 ACKS_BLOCK_S = 5.0
 RETRY_BASE_S, RETRY_CAP_S = 0.02, 1.0
@@ -33,31 +33,32 @@ class Following:
         """Nothing while the store is not followed."""
         return self._known or NOTHING
 
+    @property
+    def actor(self) -> Actor | None:
+        """As whom the region writes; None while its store is not followed."""
+        latest = self.known.latest(self._region)
+        return None if latest is None else latest.actor
+
     async def reached(self, needs: Vector, within_s: float) -> Vector:
         """Waits until the store knows `needs`; what it still lacks when the time is up."""
-        if self._has(needs):
+        if not self._lacking(needs):
             return NOTHING
         if self._task is None:
             self._task = asyncio.create_task(self._keep_following())
         try:
             async with asyncio.timeout(within_s), self._moved:
-                await self._moved.wait_for(lambda: self._has(needs))
+                await self._moved.wait_for(lambda: not self._lacking(needs))
         except TimeoutError:
-            return self.known.missing(needs)
+            return self._lacking(needs)
         return NOTHING
 
     async def close(self) -> None:
         await _end(self._task)
 
-    def _has(self, needs: Vector) -> bool:
+    def _lacking(self, needs: Vector) -> Vector:
         """What the store itself wrote in this epoch is there, though nothing is said of it."""
-        if self._known is None:
-            return False
-        own = self._known.latest(self._region)
-        return all(
-            seq <= self._known.seq(actor) or (own is not None and actor == own.actor)
-            for actor, seq in needs.items()
-        )
+        missing, own = self.known.missing(needs), self.actor
+        return missing if own not in missing else Vector((at, missing[at]) for at in missing if at != own)
 
     async def _keep_following(self) -> None:
         backoff = Backoff(RETRY_BASE_S, RETRY_CAP_S, self._chance)

@@ -21,7 +21,7 @@ from atoll.state.store import (
 from atoll.state.types import counter
 from atoll.state.types.awset import Dots
 from atoll.state.values import Codec
-from atoll.state.vector import NOTHING, Dot, Vector, region_of
+from atoll.state.vector import NOTHING, Dot, Vector
 from atoll.state.wiring import NamespaceWiring
 from atoll.topology import DataType, Level
 
@@ -197,11 +197,13 @@ class Access:
             self.session.join(await self.regional.store.vector())
 
     def dependencies(self) -> Vector:
-        """What must be known wherever a write of now is applied. What this region wrote comes before it anyway."""
+        """What must be known wherever a write of now is applied. What this epoch of the region wrote comes before it
+        anyway; of an earlier one its log may have nothing left, if the disk was lost.
+        """
         if self.session is not self.scope.session:
             return NOTHING
-        own = self.regional.region
-        return Vector({actor: seq for actor, seq in self.session.needs().items() if region_of(actor) != own})
+        own = self.regional.actor
+        return Vector((actor, seq) for actor, seq in self.session.needs().items() if actor != own)
 
 
 async def ready(namespace: str, kind: DataType) -> Access:

@@ -9,11 +9,12 @@ from atoll.clock import Clock
 from atoll.resilience.deadline import Deadline
 from atoll.state.errors import StateError
 from atoll.state.sdk.following import Acknowledgements, Follow, Following
-from atoll.state.session import Session
+from atoll.state.sdk.waits import Waits
+from atoll.state.session import Session, kept
 from atoll.state.stamp import wall_ms
 from atoll.state.store import PeerState, Store, WriteResult
 from atoll.state.strong.backend import StrongBackend
-from atoll.state.vector import NOTHING, Vector, epoch_of, region_of
+from atoll.state.vector import NOTHING, Actor, Dot, Vector, region_of
 from atoll.state.wiring import NamespaceWiring
 from atoll.topology import Behind, DataType, Durability, Level
 
@@ -73,11 +74,14 @@ class RegionalState:
         self.store = store
         self.strong = strong
         self.clock = clock
+        self.chance = chance
         self._namespaces = namespaces
         self._following = Following(region, follow, chance)
         self._acknowledgements = Acknowledgements(store, chance)
         self._peers: Mapping[str, PeerState] = {}
         self._peers_at = float("-inf")
+        self._stable = NOTHING
+        self._waits = Waits(store.note_waits)
 
     def use(self, namespaces: Mapping[str, NamespaceWiring]) -> None:
         """Takes up another topology."""
@@ -119,8 +123,8 @@ class RegionalState:
 
         False: it is not, but the namespace wants such answers marked. Otherwise raises `RegionBehind`.
         """
-        if wiring.level is Level.SESSION and (needs := session.needs()):
-            lacking = await self._wait(needs, deadline)
+        if wiring.level is Level.SESSION and session.needs():
+            lacking = await self._wait(session, deadline)
             if lacking:
                 return _behind(
                     wiring, f"{self.region} lacks {_told(lacking)} of what this client has seen in {name}"
@@ -162,16 +166,27 @@ class RegionalState:
             }
         )
 
+    @property
+    def actor(self) -> Actor | None:
+        """As whom this region writes, if that was heard lately."""
+        return self._following.actor
+
     async def stable(self) -> Vector:
-        """What every region that holds anything knows, by their heartbeats: a session need not remember it."""
-        peers = await self.peers()
+        """What every region that holds anything knows, by their heartbeats: a session need not remember it.
+
+        While the store can't be asked: what was known to be so before, for it stays so.
+        """
+        try:
+            peers = await self.peers()
+        except StateError:
+            return self._stable
         others = {holder for wiring in self._namespaces.values() for holder in wiring.holders} - {self.region}
-        if not others <= peers.keys():
-            return NOTHING
-        stable = self._following.known
-        for other in others:
-            stable = stable.meet(peers[other].vector)
-        return stable
+        if others <= peers.keys():
+            stable = self._following.known
+            for other in others:
+                stable = stable.meet(peers[other].vector)
+            self._stable = self._stable.join(stable)
+        return self._stable
 
     async def peers(self) -> Mapping[str, PeerState]:
         """The last heartbeat of each other region, at most `PEERS_FRESH_S` ago."""
@@ -185,6 +200,7 @@ class RegionalState:
         """Ends its tasks; the store is its owner's to close."""
         await self._following.close()
         await self._acknowledgements.close()
+        await self._waits.close()
 
     def _known(self, name: str) -> NamespaceWiring:
         found = self._namespaces.get(name)
@@ -193,11 +209,17 @@ class RegionalState:
             raise UnknownNamespace(f"the topology has no namespace {name!r}; it has: {known}")
         return found
 
-    async def _wait(self, needs: Vector, deadline: Deadline | None) -> Vector:
-        """What is still lacking after the wait."""
-        lacking = await self._following.reached(needs, 0.0)
+    async def _wait(self, session: Session, deadline: Deadline | None) -> Vector:
+        """What is still lacking after the wait. What is lost the session needs no more."""
+        lacking = await self._following.reached(session.needs(), 0.0)
         if not lacking:
             return NOTHING
+        began = self.clock.monotonic()
+        lacking = await self._wait_for(lacking, session, deadline)
+        self._waits.add(self.clock.monotonic() - began, behind=bool(lacking))
+        return lacking
+
+    async def _wait_for(self, lacking: Vector, session: Session, deadline: Deadline | None) -> Vector:
         # Not what is remembered: who is kept out of the store learns it here.
         peers = await self.store.peers()
         regions = {region_of(actor) for actor in lacking}
@@ -205,16 +227,24 @@ class RegionalState:
         within_s = max(WAIT_FLOOR_S, WAIT_LAG_FACTOR * max(itertools.chain(lags, (0,))) / 1000)
         if deadline is not None:
             within_s = min(within_s, deadline.remaining_s)
-        lacking = await self._following.reached(needs, within_s)
-        return _still_there(lacking, self._following.known)
+        lacking = await self._following.reached(session.needs(), within_s)
+        if not lacking:
+            return NOTHING
+        peers = await self.store.peers()
+        for actor, seq in lacking.items():
+            heard = (peers.get(region) for region in self._bringing(region_of(actor)))
+            said = [self._following.known, *(NOTHING if peer is None else peer.vector for peer in heard)]
+            session.forget(kept(Dot(actor, seq), said))
+        return await self._following.reached(session.needs(), 0.0)
 
-
-def _still_there(lacking: Vector, known: Vector) -> Vector:
-    """What is lacking and can still come. What a later epoch of its region says was lost never does."""
-    newest = {region_of(actor): epoch_of(actor) for actor in sorted(known, key=epoch_of)}
-    return Vector(
-        {actor: seq for actor, seq in lacking.items() if newest.get(region_of(actor), 0) <= epoch_of(actor)}
-    )
+    def _bringing(self, origin: str) -> frozenset[str]:
+        """Other regions that may have all of what `origin` writes and this region may hold."""
+        shared = [
+            frozenset(wiring.holders)
+            for wiring in self._namespaces.values()
+            if {origin, self.region} <= set(wiring.holders)
+        ]
+        return frozenset.intersection(*shared) - {self.region} if shared else frozenset()
 
 
 def _behind(wiring: NamespaceWiring, detail: str) -> bool:

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from random import Random
 from typing import Any, Generic, TypeVar, overload
 
 from atoll.resilience.backoff import Backoff
@@ -67,9 +66,10 @@ class Strong(Generic[T]):
     """A strong namespace. Everything raises `Unavailable`; what changes something also raises `Unknown`.
 
     `operation` names a change for repetitions, in this request or another: the same name is carried out once at most,
-    and answers as it did first. A register remembers its last 64 operations, refused ones included; after
-    that a name counts as new: a repeated `put` writes once more, `compare_and_set` raises `Changed` though it may have
-    been made, and `update` applies its function once more. So repeat soon; after longer, read the value first.
+    and answers as it did first. A register remembers its last 64 operations (of refused ones those alone that a later
+    version might let through); after that a name counts as new: a repeated `put` writes once more, `compare_and_set`
+    raises `Changed` though it may have been made, and `update` applies its function once more. So repeat soon; after
+    longer, read the value first.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Strong(Generic[T]):
         regional, deadline = _here(self.name)
         name = operation or uuid.uuid4().hex
         seen = await self.get(key)
-        backoff = Backoff(AGAIN_BASE_S, AGAIN_CAP_S, Random())
+        backoff = Backoff(AGAIN_BASE_S, AGAIN_CAP_S, regional.chance)
         for attempt in range(10**9):
             value = change(None if seen is None else seen.value)
             wanted = Change(

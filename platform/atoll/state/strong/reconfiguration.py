@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
-from atoll.state.strong.backend import ABSENT, Change, Conflict, Expect, Unavailable
+from atoll.state.strong.backend import ABSENT, Change, Conflict, Expect, Unavailable, Unknown
 from atoll.state.strong.membership import (
     Configuration,
     Member,
@@ -37,6 +37,10 @@ PAGE = 500
 """Keys that an acceptor lists at a time."""
 REWRITES = 32
 """Registers that are rewritten side by side."""
+AGAIN_S = 0.2
+"""Before a register is tried again that found no majority."""
+PATIENCE_S = 30.0
+"""Then the whole change is given up for now. Until then faults that come and go don't send it back to its begin."""
 
 
 class Reconfiguration:
@@ -186,10 +190,20 @@ class Reconfiguration:
                 f"{complete} of {len(previous.members)} could list their keys; finish the change when a majority can"
             )
         limit = asyncio.Semaphore(REWRITES)
+        until = asyncio.get_running_loop().time() + PATIENCE_S
 
         async def rewrite(register: Register) -> None:
             async with limit:
-                await self._registers.operate(self._namespace, register, rewrite=True)
+                while True:
+                    try:
+                        await self._registers.operate(self._namespace, register, rewrite=True)
+                    except (Unavailable, Unknown):
+                        # What was rewritten need not be once more, so the next try comes here and not from the begin.
+                        if asyncio.get_running_loop().time() > until:
+                            raise
+                        await asyncio.sleep(AGAIN_S)
+                    else:
+                        return
 
         done = await asyncio.gather(*map(rewrite, sorted(registers)), return_exceptions=True)
         for error in done:

@@ -12,8 +12,9 @@ from atoll.state.strong.codec import pack, unpack
 
 FORMAT = 1
 REMEMBERED = 64
-"""Operations whose outcome a register keeps. A change may be repeated safely until so many others of the same key
-have followed it. A round figure of this project's own: 64 ids of 22 characters are 1.8 KB in every accept."""
+"""Operations whose outcome a register keeps. A change may be repeated safely until so many others of the same key have
+followed it; after that it counts as a new one. Those that were refused for a version that has passed don't count. A
+round figure of this project's own: 64 ids of 22 characters are 1.8 KB in every accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,14 @@ def change(value: Value, order: Change, remembered: int = REMEMBERED) -> tuple[V
     """Makes one change, or none, and remembers its outcome. A change that is remembered already has its first outcome.
 
     A conflict is remembered too: a copy of the request that comes late must not succeed after the client was told that
-    it failed.
+    it failed. One that expects a version which has passed never will, for no version comes back.
     """
     for done in value.operations:
         if done.operation_id == order.operation_id:
             return value, Committed(done.version) if done.committed else Conflict(value.versioned)
     if not _expected(value, order):
+        if isinstance(order.expect, int) and order.expect <= value.version:
+            return value, Conflict(value.versioned)
         done = Remembered(order.operation_id, value.version, committed=False)
         return _with(value, done, remembered), Conflict(value.versioned)
     version = value.version + 1
