@@ -77,13 +77,15 @@ def main() -> int:
     )
     parser.add_argument("--clients", type=int, default=3, help="of each level and durability in each region")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "drills" / "state.json")
-    parser.add_argument("--keep", type=Path, help="an empty folder for files and logs, which stay")
+    parser.add_argument("--keep", type=Path, help="a folder for files and logs, which stay")
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     settings = Settings(arguments.writes, arguments.seed, arguments.within, arguments.clients)
     try:
         with tempfile.TemporaryDirectory(prefix="atoll-") as folder:
-            result = asyncio.run(drill(arguments.keep or Path(folder), settings))
+            kept = arguments.keep or Path(folder)
+            kept.mkdir(parents=True, exist_ok=True)
+            result = asyncio.run(drill(kept, settings))
     except CellsError as error:
         print(error, file=sys.stderr)
         return 3

@@ -181,10 +181,23 @@ async def overload(folder: Path, bulkhead: str, reported: int | None = 4 * AT_ON
     return Overload(tally, workers.busy(*tally.counted))
 
 
+async def busiest(folder: Path, reported: int | None = 4 * AT_ONCE) -> Overload:
+    """The first surge that kept the server busy. One that falls into a standstill of the machine does not; a gateway
+    that lets capacity lie idle never does.
+    """
+    seen = []
+    for attempt in range(3):
+        (place := folder / str(attempt)).mkdir()
+        seen.append(await overload(place, "", reported))
+        if seen[-1].busy > 0.75:
+            break
+    return seen[-1]
+
+
 async def test_at_three_times_capacity_critical_requests_are_unharmed_and_goodput_stays(
     tmp_path: Path,
 ) -> None:
-    seen = await overload(tmp_path, "")
+    seen = await busiest(tmp_path)
     tally = seen.tally
     assert tally.share(Criticality.CRITICAL) > 0.9
     assert tally.share(Criticality.SHEDDABLE) < tally.share(Criticality.DEFAULT)
@@ -194,7 +207,7 @@ async def test_at_three_times_capacity_critical_requests_are_unharmed_and_goodpu
 
 
 async def test_a_region_that_reports_no_capacity_is_found_out_by_its_latency(tmp_path: Path) -> None:
-    seen = await overload(tmp_path, "", None)
+    seen = await busiest(tmp_path, None)
     tally = seen.tally
     assert tally.share(Criticality.CRITICAL) > 0.8
     assert tally.share(Criticality.SHEDDABLE) < 0.2

@@ -138,9 +138,13 @@ async def test_when_every_region_fails_attempts_are_a_share_of_requests(tmp_path
         told = await load(it.world, 1500)
         windows = (time.monotonic() - started) // 10 + 1
         assert {status for status, _ in told} <= {502, 503}
-        assert it.asked <= 1.2 * 1500 + windows * 10 * it.world.entry.topology.retry.floor_per_s
+        attempts = sum(attempts for _, attempts in told)
+        assert attempts <= 1.2 * 1500 + windows * 10 * it.world.entry.topology.retry.floor_per_s
         assert it.asked > 1.1 * 1500, "what the budget allows is used"
-        assert sum(attempts for _, attempts in told) == it.asked, "Atoll-Attempts says how many there were"
+        if how == "503":
+            assert attempts == it.asked, "Atoll-Attempts says how many there were"
+        else:  # one on a connection that is being closed is an attempt, though the replica sees nothing of it
+            assert attempts >= it.asked
         statistics = it.world.entry.stack.retry.statistics()["echo"].budget
         assert statistics.requests == it.asked - 1500
         assert statistics.overflow > 0

@@ -120,6 +120,11 @@ class RunPaths:
         return self.root / "lock"
 
     @property
+    def ray_start_lock(self) -> Path:
+        """Held by the region whose Ray is being started."""
+        return self.root / "ray-start.lock"
+
+    @property
     def facts(self) -> Path:
         return self.root / "run.json"
 

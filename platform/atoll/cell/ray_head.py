@@ -10,6 +10,7 @@ Written for Ray 2.60 and Linux.
 """
 
 import asyncio
+import contextlib
 import enum
 import os
 import sys
@@ -22,6 +23,7 @@ import httpx
 from atoll.cell import processes
 from atoll.cell.paths import RAY_PATH_LIMIT
 from atoll.cell.processes import REGION_VARIABLE, RUN_VARIABLE, MarkedProcess, ProcessId
+from atoll.cell.turns import turn
 
 _MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES
 _POLL_S = 0.1
@@ -88,6 +90,10 @@ class RayHeadSettings:
     num_cpus: int = 4
     """What Ray may hand out, not what there is: replicas that mostly wait ask for parts of one."""
     object_store_bytes: int = 100_000_000
+    start_turn: Path | None = None
+    """A file of those who start heads one after the other: Ray gives each 30 s to come up, and no way to give it more,
+    which several at once on two cores may exceed. None: nobody else starts one on this machine.
+    """
     environment: Mapping[str, str] = field(default_factory=dict)
     python: str = sys.executable
 
@@ -263,7 +269,9 @@ class RayHead:
         return [process for process in marked if process.session in self._sessions]
 
     async def start(self, timeout_s: float = 90.0) -> None:
-        """Starts the head; returns when Ray and the Serve REST interface answer.
+        """Starts the head, when it is its turn; returns when Ray and the Serve REST interface answer.
+
+        Each of the two may take `timeout_s`.
 
         On failure or cancellation nothing that it started is left. Raises `RayStartError`.
         """
@@ -273,15 +281,16 @@ class RayHead:
             )
         self._settings.temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with self._turn(), asyncio.timeout(timeout_s):
                 await self._run_ray_start()
                 self._adopt()
+            async with asyncio.timeout(timeout_s):
                 await self._wait_until_ready()
         except TimeoutError:
             await self.stop(grace_s=0)
             raise RayStartError(
                 self._settings.region,
-                f"it was not ready after {timeout_s:g} s",
+                f"it was not ready within {timeout_s:g} s",
                 self._tail(self._start_log),
             ) from None
         except BaseException:
@@ -343,6 +352,11 @@ class RayHead:
         self._dashboard_command = ()
         while not self._deaths.empty():  # they told of a head that is no more
             self._deaths.get_nowait()
+
+    def _turn(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return (
+            contextlib.nullcontext() if self._settings.start_turn is None else turn(self._settings.start_turn)
+        )
 
     @property
     def _start_log(self) -> Path:

@@ -147,6 +147,7 @@ def ray_settings(config: WardenConfig, region: Region) -> RayHeadSettings:
         temp_dir=config.ray_folder,
         token_file=paths.ray_token,
         num_cpus=region.cpus,
+        start_turn=RunPaths(config.root).ray_start_lock,
         environment={
             **config.environment,
             STATE_VARIABLE: str(paths.state_wiring),
