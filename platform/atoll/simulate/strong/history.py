@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeAlias
 
 from atoll.simulate.strong.linearizable import Call, Verdict, check
 from atoll.state.strong.backend import (
     ANY,
     Change,
+    Committed,
     Conflict,
     Deletion,
     Outcome,
@@ -57,7 +59,10 @@ def judge(events: Iterable[Event]) -> Mapping[str, Verdict[Operation]]:
     calls: dict[str, list[Call[Operation]]] = defaultdict(list)
     for event in events:
         calls[event.key].append(event.call)
-    return {key: check(list(_expanded(_relevant(found))), State(), step) for key, found in calls.items()}
+    return {
+        key: check(list(_settled(_expanded(_relevant(found)))), State(), step, _rank)
+        for key, found in calls.items()
+    }
 
 
 def step(state: State, operation: Operation) -> State | None:
@@ -126,3 +131,34 @@ def _expanded(calls: Iterable[Call[Operation]]) -> Iterator[Call[Operation]]:
                 yield replace(call, operation=Got(current))
             case _:
                 pass
+
+
+def _settled(calls: Iterable[Call[Operation]]) -> Iterator[Call[Operation]]:
+    """A change of unknown outcome whose value was seen took effect, with that version, before the first who saw it had
+    returned.
+    """
+    found = list(calls)
+    seen: dict[bytes, tuple[int, float]] = {}
+    for call in found:
+        match call:
+            case Call(Got(Versioned(version, value)), _, float() | int() as returned):
+                seen[value] = min(seen.get(value, (version, inf)), (version, returned))
+            case _:
+                pass
+    for call in found:
+        match call.operation:
+            case Changed(Change(value=bytes() as value) as change, None) if value in seen:
+                version, returned = seen[value]
+                yield replace(call, operation=Changed(change, Committed(version)), returned=returned)
+            case _:
+                yield call
+
+
+def _rank(operation: Operation) -> tuple[int, int] | None:
+    """Versions only grow: what made one came before those who read it, and they before what made a higher one."""
+    match operation:
+        case Got(Versioned(version, _)):
+            return version, 1
+        case Changed(_, Committed(version)):
+            return version, 0
+    return None
