@@ -6,7 +6,6 @@ be killed, frozen and wiped.
 
 import asyncio
 import contextlib
-import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from random import Random
 from tests.integration.regions import free_base
 from tests.integration.state_stores import StateServer
 from tests.integration.stores import Store
+from tests.integration.topologies import with_regions
 
 from atoll.agent.config import AgentConfig
 from atoll.agent.state import StateAgent
@@ -171,7 +171,7 @@ class Cells:
 
     def revise(self, members: Collection[str]) -> None:
         """Writes the topology's next revision, with these regions. Agents that run take it up by themselves."""
-        self.file.write_text(_with_regions(self.text, members, self.topology.revision + 1))
+        self.file.write_text(with_regions(self.text, members, self.topology.revision + 1))
         self.topology = load(self.file)
         for region in self.cells.keys() & members:
             cell = self.cells[region]
@@ -250,10 +250,10 @@ async def cells(
     """Regions of a topology, with their agents: `members`, and links for all that are `planned`. None: all."""
     text = (ROOT / "infra" / "topologies" / topology).read_text().partition("\n[namespaces.")[0] + namespaces
     if planned is not None:
-        text = _with_regions(text, planned, 1)
+        text = with_regions(text, planned, 1)
     whole = parse(text)
     file = folder / "topology.toml"
-    file.write_text(text if members is None else _with_regions(text, members, 1))
+    file.write_text(text if members is None else with_regions(text, members, 1))
     plan = plan_ports(whole, free_base(1 + len(whole.regions)))
     config = links_config(whole, plan, RunPaths(folder))
     network = Network(config, SystemClock())
@@ -265,24 +265,6 @@ async def cells(
         stack.push_async_callback(made.stop)
         await asyncio.gather(*(made.start(region) for region in made.topology.regions))
         yield made
-
-
-def _with_regions(text: str, regions: Collection[str], revision: int) -> str:
-    """A topology's text with some of its regions alone, and their zones."""
-    zones = set()
-    for region, table in re.findall(r"(?m)^\[regions\.([\w-]+)\]\n((?:(?!\[).*\n)*)", text):
-        if region in regions:
-            zones |= set(re.findall(r'zone = "(.+)"', table))
-
-    def stays(table: str) -> bool:
-        if (one := re.match(r"\[(regions|zones)\.([\w-]+)", table)) is not None:
-            return one[2] in (regions if one[1] == "regions" else zones)
-        if (link := re.match(r'\[\[links\]\]\nbetween = \["([\w-]+)", "([\w-]+)"\]', table)) is not None:
-            return {link[1], link[2]} <= set(regions)
-        return True
-
-    tables = re.split(r"(?m)^(?=\[)", re.sub(r"(?m)^revision = \d+", f"revision = {revision}", text))
-    return "".join(filter(stays, tables))
 
 
 def _cell(folder: Path, region: str, cells: Cells) -> Cell:

@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from random import Random
 import httpx
 import pytest
 from tests.integration.regions import ROOT, free_base
+from tests.integration.state_cells import until
+from tests.integration.topologies import with_regions
 
 from atoll import state
 from atoll.cell import client, processes, regions, run
@@ -34,7 +36,7 @@ from atoll.clock import SystemClock
 from atoll.rpc import serve_streaming
 from atoll.state.sdk.access import StateAccess
 from atoll.state.sdk.scope import entered
-from atoll.topology import load, parse
+from atoll.topology import load
 from atoll_gateway.http.exchange import Receive, Scope, Send
 from atoll_gateway.http.server import HttpServer
 
@@ -60,21 +62,12 @@ level = "strong"
 def _text(names: tuple[str, ...], revision: int, origins: dict[str, str]) -> str:
     """Some regions of the world with an origin in each."""
     world = (ROOT / "infra" / "topologies" / "world.toml").read_text()
-    whole = parse(world)
-    zones = {whole.regions[name].zone for name in names}
-
-    def stays(table: str) -> bool:
-        if (one := re.match(r"\[(regions|zones)\.([\w-]+)", table)) is not None:
-            return one[2] in (names if one[1] == "regions" else zones)
-        if (link := re.match(r'\[\[links\]\]\nbetween = \["([\w-]+)", "([\w-]+)"\]', table)) is not None:
-            return {link[1], link[2]} <= set(names)
-        return not table.startswith(("[services", "[namespaces"))
-
-    tables = re.split(r"(?m)^(?=\[)", re.sub(r"(?m)^revision = \d+", f"revision = {revision}", world))
+    tables = re.split(r"(?m)^(?=\[)", with_regions(world, names, revision))
+    kept = [table for table in tables if not table.startswith(("[services", "[namespaces"))]
     shop = '[services.shop]\nkind = "origin"\nroute_prefix = "/shop"\n[services.shop.origins]\n'
     shop += "".join(f'{name} = ["{origins[name]}"]\n' for name in names)
     # A strong namespace needs three regions.
-    return "".join(filter(stays, tables)) + shop + NOTES + (STOCK if len(names) > 2 else "")
+    return "".join(kept) + shop + NOTES + (STOCK if len(names) > 2 else "")
 
 
 @dataclass
@@ -146,17 +139,11 @@ class Deployment:
         async def more() -> bool:
             return self.answers[region] > since
 
-        await until(more)
+        await until(more, WITHIN_S)
 
     def listening(self, region: str) -> int:
         """Processes of a region."""
         return len(find_marked(self.run.plan.facts.run, region, folders={}))
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not await condition():
-            await asyncio.sleep(0.1)
 
 
 async def put(access: StateAccess, key: str) -> None:
@@ -256,7 +243,7 @@ async def test_a_region_comes_and_goes_while_clients_ask_and_write(tmp_path: Pat
         here = it.access("eu-west")
         for number in range(20):
             await put(here, f"old-{number}")
-        await until(lambda: stocked(here, 1))
+        await until(lambda: stocked(here, 1), WITHIN_S)
         ports = it.run.plan.ports
         await _refused_and_nothing_changed(it)
 
@@ -276,7 +263,7 @@ async def test_a_region_comes_and_goes_while_clients_ask_and_write(tmp_path: Pat
         await it.operator.undrain("us-east")
         there = it.access(NEW)
         assert all([await has(there, f"old-{number}") for number in range(20)])
-        await until(lambda: stocked(there, 2))
+        await until(lambda: stocked(there, 2), WITHIN_S)
         await it.operator.drain("us-east", 30, lambda _: None)
         await it.answered_by(NEW)
         await put(there, "written there")
@@ -294,7 +281,7 @@ async def test_a_region_comes_and_goes_while_clients_ask_and_write(tmp_path: Pat
         for region in OLD:
             left = it.access(region)
             assert await has(left, "written there")
-            await until(lambda left=left: stocked(left, 3))  # type: ignore[misc]
+            await until(lambda left=left: stocked(left, 3), WITHIN_S)  # type: ignore[misc]
             await left.close()
         await here.close()
 
@@ -356,7 +343,7 @@ async def test_control_a_region_that_is_not_waited_for_takes_acknowledged_writes
         access = it.access(NEW)
         await put(access, "sent")
         here = it.access("us-east")
-        await until(lambda: has(here, "sent"))
+        await until(lambda: has(here, "sent"), WITHIN_S)
         await it.operator.cut(NEW)
         await put(access, "not sent yet")
         await access.close()
@@ -387,7 +374,7 @@ async def test_kill_9_of_the_supervisor_in_between_is_completed_by_the_next_up(
         async def begun() -> bool:
             return NEW in (await operator.status()).regions
 
-        await until(begun)
+        await until(begun, WITHIN_S)
         supervisor = processes.identify((await operator.status()).supervisor_pid)
         assert supervisor is not None
         processes.signal(supervisor, signal.SIGKILL)

@@ -119,6 +119,14 @@ def test_replicas_find_the_file_by_their_environment(config: WardenConfig, topol
     assert STATE_VARIABLE == "ATOLL_STATE"
 
 
+def test_the_regions_of_a_run_start_ray_by_turns(config: WardenConfig, topology: Topology) -> None:
+    turns = {
+        ray_settings(replace(config, region=name), region).start_turn
+        for name, region in topology.regions.items()
+    }
+    assert turns == {RunPaths(config.root).ray_start_lock}
+
+
 def test_the_agent_is_told_of_its_peers_and_secrets(config: WardenConfig, topology: Topology) -> None:
     run = RunPaths(config.root)
     files = run.region("us-east")

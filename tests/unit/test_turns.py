@@ -2,10 +2,14 @@
 
 import asyncio
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.test_ray_settings import SETTINGS
 
+from atoll.cell.ray_head import RayHead, RayStartError
 from atoll.cell.turns import turn
 
 HOLDER = """
@@ -75,3 +79,18 @@ async def test_the_turn_of_a_killed_process_ends_with_it(tmp_path: Path) -> None
     async with asyncio.timeout(10):
         assert await waiting == 1
     await holder.wait()
+
+
+async def test_ray_is_started_when_it_is_its_turn(tmp_path: Path) -> None:
+    """What is started instead of it ends at once, so a start that is tried has failed."""
+    lock = tmp_path / "lock"
+    with tempfile.TemporaryDirectory(prefix="atoll-") as short:
+        alone = replace(SETTINGS, python="/bin/false", temp_dir=Path(short) / "ray")
+        async with turn(lock):
+            with pytest.raises(RayStartError, match="ended with status 1"):  # control: no turn to wait for
+                await RayHead(alone).start()
+            starting = asyncio.create_task(RayHead(replace(alone, start_turn=lock)).start())
+            await asyncio.sleep(0.3)
+            assert not starting.done()
+        with pytest.raises(RayStartError, match="ended with status 1"):
+            await starting

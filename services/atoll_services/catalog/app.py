@@ -2,12 +2,12 @@
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
-from ray import serve
 from ray.serve import Application
 
 from atoll_services.catalog.api import create_api
 from atoll_services.catalog.catalog import Catalog
 from atoll_services.cities import MinPopulation, load_cities
+from atoll_services.deployment import ingress
 
 
 class CatalogSettings(BaseModel):
@@ -33,24 +33,7 @@ class CatalogIngress:
             raise RuntimeError("the catalog is empty")
 
 
-_deployment = serve.deployment(
-    name="ingress",  # by this name the topology sets its options
-    max_ongoing_requests=64,
-    max_queued_requests=128,
-    autoscaling_config={
-        "min_replicas": 1,
-        "max_replicas": 4,
-        "target_ongoing_requests": 16,
-        "look_back_period_s": 3,
-        "upscale_delay_s": 1,
-        "downscale_delay_s": 30,
-        "metrics_interval_s": 0.5,
-    },
-    health_check_period_s=5,
-    health_check_timeout_s=10,
-    graceful_shutdown_timeout_s=10,
-    ray_actor_options={"num_cpus": 0.25},  # a place in the cluster; searches take microseconds
-)(serve.ingress()(CatalogIngress))
+_deployment = ingress(CatalogIngress)
 
 
 def app(settings: CatalogSettings) -> Application:

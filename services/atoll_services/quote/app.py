@@ -9,6 +9,7 @@ from ray.serve import Application
 
 from atoll.sdk import region
 from atoll_services.cities import MinPopulation, load_cities
+from atoll_services.deployment import ingress
 from atoll_services.quote.api import Server, create_api
 from atoll_services.quote.cities import CityBook
 
@@ -39,24 +40,7 @@ class QuoteIngress:
             raise RuntimeError("there are no cities to quote for")
 
 
-_deployment = serve.deployment(
-    name="ingress",  # by this name the topology sets its options
-    max_ongoing_requests=64,
-    max_queued_requests=128,
-    autoscaling_config={
-        "min_replicas": 1,
-        "max_replicas": 4,
-        "target_ongoing_requests": 16,
-        "look_back_period_s": 3,
-        "upscale_delay_s": 1,
-        "downscale_delay_s": 30,
-        "metrics_interval_s": 0.5,
-    },
-    health_check_period_s=5,
-    health_check_timeout_s=10,
-    graceful_shutdown_timeout_s=20,  # longer than the longest wait
-    ray_actor_options={"num_cpus": 0.25},  # a place in the cluster; what load there is comes from `cpu_ms`
-)(serve.ingress()(QuoteIngress))
+_deployment = ingress(QuoteIngress)
 
 
 def app(settings: QuoteSettings) -> Application:
