@@ -4,7 +4,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := embedded,dev
+EXTRAS := embedded,load,dev
 
 # The first Python that is new enough; override with `make PYTHON=/path/to/python3.12 up`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \

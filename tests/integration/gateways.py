@@ -273,7 +273,7 @@ def trusts_all(gateway: Gateway) -> bool:
     )
 
 
-async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     """Waits until something is so; fails the test if that takes too long."""
     async with asyncio.timeout(within_s):
         while not condition():

@@ -37,7 +37,7 @@ class StateServer:
         self.process = await asyncio.create_subprocess_exec(
             *self.server.argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
-        async with asyncio.timeout(20), self.client(OPENING) as client:
+        async with asyncio.timeout(60), self.client(OPENING) as client:
             while not await _answers(client):
                 await asyncio.sleep(0.01)
 

@@ -30,7 +30,7 @@ class Store:
         self.process = await asyncio.create_subprocess_exec(
             *self.server.argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
-        async with asyncio.timeout(20), self.client() as client:
+        async with asyncio.timeout(60), self.client() as client:
             while not await ping(client):
                 await asyncio.sleep(0.02)
 

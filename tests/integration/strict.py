@@ -136,7 +136,7 @@ class Place:
         reader, writer = await self.open(way, source)
         with contextlib.closing(writer):
             writer.write(data)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 return await reader.read()
 
     async def is_sound(self, way: str) -> None:

@@ -87,7 +87,7 @@ class Deployment:
     async def deploy(self, *, rollback: bool = False) -> list[Progress]:
         """What was said on the way."""
         said: list[Progress] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.client.deploy(said.append, rollback=rollback)
         return said
 

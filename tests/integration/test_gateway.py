@@ -184,7 +184,7 @@ async def test_a_dead_replica_is_ejected_and_its_sibling_serves(tmp_path: Path) 
             while len(cell.replicas[0].seen) == before:
                 await http.get(f"{made.url('eu-west')}/echo/x")
 
-        await asyncio.wait_for(asyncio.gather(*(served_again() for _ in range(4))), 10)
+        await asyncio.wait_for(asyncio.gather(*(served_again() for _ in range(4))), 60)
 
 
 @pytest.mark.parametrize(

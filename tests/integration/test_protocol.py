@@ -596,7 +596,7 @@ async def bend(place: Place, seed: int, count: int) -> tuple[int, int]:
                 answers[source] = b""
                 if source in kept:  # the gateway has then read these fields before
                     writer.write(FIRST)
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(60):
                         answers[source] = await reader.readuntil(b"\r\n\r\n")
                         answers[source] += await reader.readuntil(b"\n")
                     writer.write(data)

@@ -133,7 +133,7 @@ async def test_a_frozen_replica_costs_no_get_and_comes_back_when_it_answers(tmp_
         assert gateway.replicas.live("echo") == 1
         other.thaw()
         await until(lambda: state_of(gateway, other) is None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not from_process(after := await burst(http, url, 40)):
                 assert {response.status_code for response in after} == {200}
 

@@ -77,7 +77,7 @@ async def running(config: WardenConfig) -> AsyncIterator[ManagedProcess]:
     process = ManagedProcess(spec, SystemClock(), Random(), RestartPolicy(base_s=0.05, cap_s=0.1))
     task = asyncio.create_task(process.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.wait_ready()
         yield process
     finally:
@@ -144,7 +144,7 @@ async def test_nobody_gets_in_before_the_epoch_has_begun(
     task = asyncio.create_task(process.run())
     refused = 0
     try:
-        async with connect(config.ports.state, password) as someone, asyncio.timeout(20):
+        async with connect(config.ports.state, password) as someone, asyncio.timeout(60):
             while refused < 3:
                 try:
                     await someone.set("idempotency", "x")
@@ -176,7 +176,7 @@ async def test_without_an_opening_password_of_its_own_a_store_lets_everybody_in_
     process = ManagedProcess(store_spec(config, StoreKind.STATE), SystemClock(), Random())
     task = asyncio.create_task(process.run())
     try:
-        async with connect(config.ports.state, password) as someone, asyncio.timeout(20):
+        async with connect(config.ports.state, password) as someone, asyncio.timeout(60):
             while not await ping(someone):
                 await asyncio.sleep(0.02)
             assert await someone.set("idempotency", "x")
@@ -219,7 +219,7 @@ async def test_a_store_of_somebody_else_is_refused_and_why_is_said_once(
     process = ManagedProcess(spec, SystemClock(), Random())
     task = asyncio.create_task(process.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "can't be opened" not in caplog.text:
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.3)
@@ -239,6 +239,6 @@ async def test_a_marker_that_can_t_be_read_opens_nothing(config: WardenConfig) -
 
 async def back(process: ManagedProcess) -> None:
     """Until it was restarted and is ready."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await process.wait_ended()
         await process.wait_ready()

@@ -132,7 +132,7 @@ async def test_replicas_are_kept_out_of_a_store_that_lost_its_disk_until_its_dat
                 return True
             return False
 
-        await until(followed, 20)
+        await until(followed, 60)
         assert await VIEWS.counter("seen").add(1) == 4
     assert not (await cell.store.statistics()).lost
 
@@ -165,14 +165,14 @@ async def test_no_read_meets_the_empty_store_however_early_it_comes(three: Cells
 
     readers = [asyncio.create_task(read()) for _ in range(4)] + [asyncio.create_task(read_unchecked())]
     try:
-        await until(lambda: _is(bool(guarded and control)), 20)
+        await until(lambda: _is(bool(guarded and control)), 60)
         await cell.wipe()
         await cell.start_store()
-        await until(lambda: _is(refusals > 0 and True in control), 20)
+        await until(lambda: _is(refusals > 0 and True in control), 60)
         await until(lambda: complete(cell), 30)
         guarded_before_return = set(guarded)
         guarded.clear()
-        await until(lambda: _is(bool(guarded)), 20)
+        await until(lambda: _is(bool(guarded)), 60)
     finally:
         for reader in readers:
             reader.cancel()

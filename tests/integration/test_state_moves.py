@@ -272,7 +272,7 @@ async def test_a_region_leaves_while_the_others_write(tmp_path: Path) -> None:
         assert moved_to is not None
         assert moved_to.epoch == founded.epoch + 2, "one comes, then one goes"
         await made.cut(A)
-        await until(made[A].alone, 20)
+        await until(made[A].alone, 60)
 
         async def served() -> bool:
             """By B and D alone."""
@@ -556,7 +556,7 @@ async def test_an_agent_refuses_a_namespace_that_would_move_to_another_level(
         async def said(word: str = "refused" if checked else "taken up") -> bool:
             return any(f"topology {word}" in record.message for record in caplog.records)
 
-        await until(said, 20)
+        await until(said, 60)
         assert (agent.topology is before) is checked
         if checked:
             reasons = [vars(record)["reason"] for record in caplog.records if "refused" in record.message]

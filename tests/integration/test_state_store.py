@@ -435,7 +435,7 @@ async def traced(folder: Path, act: Callable[[StateServer], Awaitable[None]]) ->
         strace = await asyncio.create_subprocess_exec(STRACE, *options, stderr=asyncio.subprocess.PIPE)
         try:
             assert strace.stderr is not None
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while b"attached" not in (line := await strace.stderr.readline()):
                     assert line, "strace ended"
             await act(server)

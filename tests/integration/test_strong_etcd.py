@@ -33,7 +33,7 @@ async def running(folder: Path) -> AsyncIterator[str]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with httpx.AsyncClient() as client, asyncio.timeout(20):
+        async with httpx.AsyncClient() as client, asyncio.timeout(60):
             while not await _ready(client, url):
                 await asyncio.sleep(0.05)
         yield url

@@ -73,7 +73,7 @@ async def kept_up(
         yield process
     finally:
         await process.stop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await task
         assert process.state is ProcessState.STOPPED
 
@@ -83,7 +83,7 @@ def _starts(folder: Path) -> int:
 
 
 async def _within(wait: Awaitable[T]) -> T:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await wait
 
 

@@ -38,7 +38,7 @@ async def running(kind: StoreKind, folder: Path) -> AsyncIterator[tuple[Valkey, 
     process = ManagedProcess(spec, SystemClock(), Random(), RestartPolicy(base_s=0.05, cap_s=0.1))
     task = asyncio.create_task(process.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.wait_ready()
         yield server, process
     finally:
@@ -107,7 +107,7 @@ async def test_a_store_that_is_not_there_does_not_answer() -> None:
 
 async def _killed_and_back(process: ManagedProcess) -> None:
     process.kill()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await process.wait_ended()
         process.heal()
         await process.wait_ready()

@@ -1,0 +1,1 @@
+"""Drills: rehearsed faults under load, each with a verdict."""
