@@ -48,7 +48,7 @@ class Run:
     def entry(self) -> str:
         return f"http://127.0.0.1:{self.base}"
 
-    def atoll(self, *arguments: str, within_s: float = 170.0) -> "subprocess.CompletedProcess[str]":
+    def atoll(self, *arguments: str, within_s: float = 400.0) -> "subprocess.CompletedProcess[str]":
         """Runs one command to its end."""
         return subprocess.run(
             [sys.executable, "-m", "atoll.cli", *arguments],
@@ -60,7 +60,7 @@ class Run:
             check=False,
         )
 
-    def must(self, *arguments: str, within_s: float = 170.0) -> str:
+    def must(self, *arguments: str, within_s: float = 400.0) -> str:
         """As `atoll`, for a command that has to succeed; what it printed."""
         done = self.atoll(*arguments, within_s=within_s)
         assert done.returncode == 0, f"atoll {' '.join(arguments)}: {done.stdout}{done.stderr}{self.logs()}"

@@ -204,7 +204,7 @@ class Cells:
     async def heal(self) -> None:
         await self.links.heal()
 
-    async def settled(self, within_s: float = 20.0) -> None:
+    async def settled(self, within_s: float = 60.0) -> None:
         """Returns when every region knows what all others have written up to now."""
         wanted = {}
         for region, cell in self.cells.items():

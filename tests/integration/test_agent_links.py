@@ -23,7 +23,7 @@ from atoll.topology import Topology, load
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
 SECRET = b"a-secret-for-tests-only"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @dataclass(slots=True)

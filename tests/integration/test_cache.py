@@ -34,7 +34,7 @@ from atoll.clock import SystemClock
 from atoll.state.vector import NOTHING, Dot, Vector
 from atoll.topology.wiring import Address, StoreAccess
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 ACTOR = "here.1700000000"
 CLOCK = SystemClock()

@@ -24,7 +24,7 @@ from atoll.state.valkey_store import ValkeyStore
 from atoll.state.values import codec_for
 from atoll.state.vector import Dot
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 A, C = "eu-west", "us-east"
 NAMESPACES = """

@@ -26,7 +26,7 @@ from atoll.cell.status import ProcessState
 from atoll.clock import SystemClock
 from atoll.rpc import Client, RpcError, serve_streaming
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
 SLOW = "eu-west"

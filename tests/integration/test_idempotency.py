@@ -51,7 +51,7 @@ import_path = "tests.echo:app"
 idempotency = "off"
 """
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @dataclass(slots=True)

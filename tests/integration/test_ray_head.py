@@ -36,7 +36,7 @@ from atoll.cell.ray_head import (
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="cells run on Linux only"),
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
 ]
 
 APP = """

@@ -40,14 +40,14 @@ from atoll.topology import load
 from atoll_gateway.http.exchange import Receive, Scope, Send
 from atoll_gateway.http.server import HttpServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 NEW = "us-west"
 OLD = ("us-east", "eu-west", "eu-central")
 TWO = OLD[:2]
 ACCEPTORS = 'acceptors = ["us-east", "eu-west", "us-west"]'
 PLACES = {"us-east": "52.86.10.20", "eu-west": "87.32.10.1"}
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 NOTES = """
 [namespaces.notes]

@@ -11,7 +11,7 @@ from loadtests.state.drill import PROMISES, REMOTE, Settings, drill
 from loadtests.state.faults import Fault, FaultKind
 from loadtests.state.verdict import decide
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(240)
 
 FAULTS = (
     Fault(FaultKind.KILL_STORE, "eu-west", "us-east", 0.3, 0.5),

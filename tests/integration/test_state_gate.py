@@ -37,7 +37,7 @@ from atoll.topology import load
 
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from atoll.stores import connect, open_store, ping
 from atoll.topology import parse
 from atoll.topology.wiring import StoreAccess, write_private
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 A, B, C = "eu-west", "eu-central", "us-east"
 VIEWS, CARTS = state.namespace("views"), state.namespace("carts")

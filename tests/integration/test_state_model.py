@@ -32,7 +32,7 @@ from atoll.state.store import (
 )
 from atoll.state.vector import Dot, Vector
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 REGIONS = ("eu", "us", "ap")
 NAMESPACES = ("carts", "prices")

@@ -40,7 +40,7 @@ from atoll.stores import open_store
 from atoll.topology import parse as parse_topology
 from atoll.topology.wiring import Address
 
-pytestmark = [pytest.mark.timeout(100), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 A, B, C, D = "eu-west", "eu-central", "us-east", "us-west"
 

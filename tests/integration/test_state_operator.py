@@ -31,7 +31,7 @@ from atoll.state.replication import DEFAULTS
 from atoll.state.sdk.scope import entered
 from atoll_gateway.agent_figures import state_exposition
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 A, B, C = "eu-west", "eu-central", "us-east"
 

@@ -17,7 +17,7 @@ from atoll.clock import SystemClock
 from atoll.middleware import AtollMiddleware
 from atoll.state.sdk.scope import entered
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 T = TypeVar("T")
 

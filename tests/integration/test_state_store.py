@@ -26,7 +26,7 @@ from atoll.state.types import counter
 from atoll.state.valkey_store import ValkeyStore
 from atoll.state.vector import Dot, epoch_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 STRACE = shutil.which("strace")
 

@@ -16,7 +16,7 @@ from atoll.state.strong.etcd import Etcd
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on this machine (Debian: etcd-server)"),
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(240),
 ]
 
 

@@ -52,7 +52,7 @@ from atoll.state.strong.registers import Registers, RegistersPolicy, Unreachable
 from atoll.state.strong.valkey_acceptor import ValkeyAcceptor
 from atoll.stores import open_store
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 REGIONS = ("eu-west", "us-east", "ap-south")
 APPLE = Register(NAMESPACE, "apple")

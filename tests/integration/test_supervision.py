@@ -45,7 +45,7 @@ threading.Event().wait()
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.integration.regions import PLACES, Run, checkout
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 REGIONS = {"us": "us-east", "ie": "eu-west", "jp": "ap-northeast"}
 

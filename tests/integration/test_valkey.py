@@ -20,7 +20,7 @@ from atoll.topology.wiring import Address
 
 PASSWORD = "b4d1dea"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @asynccontextmanager

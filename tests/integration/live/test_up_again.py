@@ -67,7 +67,7 @@ async def _status(run: Run) -> dict[str, dict[str, object]]:
     return regions
 
 
-async def _until(condition: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
+async def _until(condition: Callable[[], Awaitable[bool]], within_s: float = 180.0) -> None:
     async with asyncio.timeout(within_s):
         while not await condition():
             await asyncio.sleep(0.2)
