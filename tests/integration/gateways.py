@@ -188,7 +188,13 @@ class World:
         return wiring.public.url
 
     def seen(self, region: str) -> list[tuple[str, str, dict[str, str], bytes]]:
-        return [entry for replica in self.cells[region].replicas for entry in replica.seen]
+        """What clients asked the region's replicas; a gateway's own questions, whether one is alive, left out."""
+        return [
+            entry
+            for replica in self.cells[region].replicas
+            for entry in replica.seen
+            if not entry[1].startswith("/-/")
+        ]
 
 
 @asynccontextmanager

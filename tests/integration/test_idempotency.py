@@ -39,8 +39,8 @@ SERVICES = """
 [services.echo-short]
 route_prefix = "/echo-short"
 import_path = "tests.echo:app"
-timeout = "300ms"
-idempotency_ttl = "1s"
+timeout = "3s"
+idempotency_ttl = "4s"
 [services.echo-kept]
 route_prefix = "/echo-kept"
 import_path = "tests.echo:app"

@@ -38,7 +38,7 @@ async def shops(folder: Path, more: str = "") -> AsyncIterator[tuple[World, dict
             "[services.shop]",
             'kind = "origin"',
             'route_prefix = "/shop"',
-            'timeout = "2s"',
+            'timeout = "10s"',
             more,
             "[services.shop.origins]",
             *lines,

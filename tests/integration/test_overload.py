@@ -119,7 +119,11 @@ async def surge(url: str, seconds: float, warm_s: float) -> Tally:
     """Three times the capacity, as Poisson arrivals of which a fifth are critical; counted once it is warm."""
     chance = random.Random(11)
     address = httpx.URL(url)
-    upstream = Upstream(address.host, address.port or 80, settings=PoolSettings(max_connections=2000))
+    upstream = Upstream(
+        address.host,
+        address.port or 80,
+        settings=PoolSettings(max_connections=2000, connect_timeout_s=30, acquire_timeout_s=30),
+    )
     heads = {
         name: write_head("GET", b"/solo/x", [(b"host", b"x"), (b"atoll-criticality", name.encode())])
         for name in MIX
