@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up down status test unit integration bench bench-state simulate state-drill lint format schemas constraints clean
+.PHONY: help install up down status test unit integration bench bench-state simulate state-drill drills load lint format schemas constraints clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,8 +35,8 @@ test: unit integration ## All tests (PYTEST_ARGS="-k links")
 unit: $(INSTALLED) ## Tests of parts, on all cores: a minute or two
 	$(PYTEST) --numprocesses logical --maxprocesses 8 tests/unit
 
-integration: $(INSTALLED) ## Tests of the whole, on real Ray clusters: minutes
-	$(PYTEST) tests/integration
+integration: $(INSTALLED) ## Tests of the whole, on real Ray clusters, some under load: minutes
+	$(PYTEST) tests/integration tests/drills
 
 bench: $(INSTALLED) ## The gateway beside its peers: minutes, alone on the machine (BENCH="envoy layers")
 	@uv=$$(command -v uv || ls $(BIN)/uv 2>/dev/null); \
@@ -51,6 +51,12 @@ simulate: $(INSTALLED) ## 5,000 scenarios of faults on a virtual clock, every in
 
 state-drill: $(INSTALLED) ## 20,000 writes at each level under kills, cuts and a lost disk: minutes (STATE_ARGS="--writes 2000")
 	@$(BIN)/python -m loadtests.state $(STATE_ARGS)
+
+drills: $(INSTALLED) ## Every fault rehearsed under load, with a verdict: most of an hour (DRILLS="--short region-loss")
+	@$(BIN)/python -m loadtests.drills.whole_set $(DRILLS)
+
+load: $(INSTALLED) ## The highest rate at which objectives hold, alone and with spill, on what runs here (LOAD_ARGS="--p99 5s")
+	@$(BIN)/python -m loadtests.capacity $(LOAD_ARGS)
 
 lint: $(INSTALLED) ## Lint, format, types, and which part may import which
 	$(BIN)/ruff check .

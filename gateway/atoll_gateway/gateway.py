@@ -145,7 +145,7 @@ class Gateway:
         that says so, at the next `poll`. The gateway's own addresses stay.
         """
         self.wiring = wiring
-        self.topology_file.rewire(wiring.reachable, wiring.regions)
+        self.topology_file.rewire(wiring.topology_file, wiring.reachable, wiring.regions)
 
     def poll(self) -> None:
         """Looks at what tells of itself only when asked: topology and drain file, ended ejections, capacities."""

@@ -77,8 +77,9 @@ class TopologyFile:
         accept(candidate)
         log.info("topology taken up", extra={"revision": candidate.revision, "digest": candidate.digest[:12]})
 
-    def rewire(self, running: frozenset[str], limit: int | None) -> None:
-        """Other regions run now, or are about to; the file is looked at anew at the next `poll`."""
+    def rewire(self, path: Path, running: frozenset[str], limit: int | None) -> None:
+        """Another file counts, or other regions run now or are about to; it is looked at anew at the next `poll`."""
+        self._path = path
         self._running = running
         self._limit = limit
         self._again = True

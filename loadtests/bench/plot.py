@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from atoll.picture.theme import THEME
 from loadtests.bench.figures import Verdict
 from loadtests.bench.report import Report
 
@@ -16,11 +17,10 @@ _COLOURS = {
 }
 _BAR, _GAP, _LEFT, _WIDTH = 16, 4, 150, 760
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;background:#fff;color:#1c2024}
-svg{width:100%;height:auto} text{font:12px system-ui,sans-serif;fill:#1c2024} table{border-collapse:collapse}
-td,th{padding:.2rem .8rem .2rem 0;text-align:left} .no{color:#b42318} .yes{color:#067647} small{color:#60646c}
-@media(prefers-color-scheme:dark){
-body{background:#16181b;color:#edeef0} text{fill:#edeef0} .no{color:#f97066} .yes{color:#47cd89}}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}
+body{background:var(--ground);color:var(--ink)} svg{width:100%;height:auto} table{border-collapse:collapse}
+text{font:12px system-ui,sans-serif;fill:var(--ink)} small{color:var(--quiet)}
+td,th{padding:.2rem .8rem .2rem 0;text-align:left} .no{color:var(--bad)} .yes{color:var(--good)}
 """
 
 
@@ -29,7 +29,7 @@ def page(report: Report) -> str:
     machine = ", ".join(f"{key}: {value}" for key, value in report.machine.items())
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>Atoll's gateway beside its peers</title><style>{_STYLE}</style>",
+        f"<title>Atoll's gateway beside its peers</title><style>{THEME}{_STYLE}</style>",
         f"<h1>Atoll's gateway beside its peers</h1><p><small>{escape(report.date)} · {escape(machine)}</small></p>",
         _verdicts(report.verdicts),
     ]

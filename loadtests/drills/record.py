@@ -48,6 +48,8 @@ class Request:
     tries: int = 1
     """How often the user has sent it by now; more than 1 for users that retry by themselves."""
     criticality: str = "default"
+    write: str = ""
+    """What it was to change, for the audit: ``cart/CART/SKU=QUANTITY`` or ``order/SKU=QUANTITY,SKU=QUANTITY``."""
 
     @property
     def seconds(self) -> float:
@@ -71,6 +73,8 @@ class RegionSample:
     targets: Mapping[str, int]
     """Replicas that Serve wants, a service."""
     in_flight: Mapping[str, int]
+    restarts: int = 0
+    """Of its processes, since they were first started."""
 
 
 @dataclass(frozen=True, slots=True)

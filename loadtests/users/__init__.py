@@ -1,1 +1,1 @@
-"""Users all over the world, on locust: where they are, how they reach Atoll, what they do, when they come."""
+"""Users around the world: who comes when, from where, by which way, and what they do."""

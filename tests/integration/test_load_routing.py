@@ -21,7 +21,8 @@ from atoll_gateway.run import serving
 
 PLACES = 20
 SMALL = TOPOLOGY.replace(
-    "[services.echo]\n", f"[services.echo.replicas]\nmax_in_flight = {PLACES}\n[services.echo]\n"
+    "[services.echo]\n",
+    f"[services.echo.replicas]\nmax_in_flight = {PLACES}\ntarget_in_flight = 8\n[services.echo]\n",
 ) + ("[hedge]\nenabled = false\n")
 """A region takes 20 requests of `echo` at once, and those that are held are not sent anywhere else as well."""
 

@@ -37,7 +37,7 @@ from atoll.topology.wiring import Address, ServeAccess
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="cells run on Linux only"),
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
 ]
 
 PACKAGE = "atoll_tiny_shop"
@@ -82,6 +82,8 @@ route_prefix = "/two"
 import_path = "{PACKAGE}:app"
 [services.two.replicas]
 minimum = 2
+[autoscaling]
+downscale_delay = "1s"
 """
 
 
@@ -271,6 +273,29 @@ async def test_a_killed_replica_leaves_the_table_and_its_successor_enters(region
     await until(lambda: victim not in region.replicas("one"))
     await until(lambda: bool(region.replicas("one")))
     assert (await who(region.replicas("one")[0], "one"))["pid"] != pid
+
+
+async def test_replicas_are_raised_and_let_go_of_without_restarting_one(
+    region: Region, topology: Topology
+) -> None:
+    async def pids(service: str) -> dict[str, int | None]:
+        status = await region.client.applications()
+        replicas = status.applications[service].deployments["ingress"].replicas
+        return {replica.replica_id: replica.pid for replica in replicas}
+
+    seen = len(region.tables)
+    one, two = await pids("one"), await pids("two")
+    assert await region.deployer.raise_to({"one": 2})
+    assert not (await region.deployer.deploy(region.wanted(topology))).changed, "it is what is to run"
+    raised = await pids("one")
+    assert len(raised) == 2
+    assert raised.items() > one.items()
+    await until(lambda: len(region.replicas("one")) == 2)
+    assert await region.deployer.raise_to({})
+    await until(lambda: len(region.replicas("one")) == 1)
+    assert (await pids("one")).items() <= raised.items()
+    assert await pids("two") == two
+    assert all(table.replicas[name] for table in region.tables[seen:] for name in ("one", "two"))
 
 
 async def test_a_dead_dashboard_changes_nothing(region: Region) -> None:

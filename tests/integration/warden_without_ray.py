@@ -39,7 +39,10 @@ class NoRay:
     def heal(self) -> None:
         pass
 
-    def statuses(self) -> tuple[()]:
+    def signal_worker(self, *_: object) -> bool:
+        return False
+
+    def statuses(self, *, memory: bool = True) -> tuple[()]:
         return ()
 
 
@@ -55,6 +58,12 @@ class NoServe:
 
     async def restore(self, *_: object) -> Deployed:
         return Deployed(changed=False, elapsed_s=0.0)
+
+    async def replicas(self, _: str) -> tuple[()]:
+        return ()
+
+    async def raise_to(self, *_: object) -> bool:
+        return False
 
     async def remove(self) -> None:
         pass

@@ -62,6 +62,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("fault",),
         ("fault", "explode", "eu-west"),
         ("fault", "kill"),
+        ("fault", "fill"),
+        ("fault", "without", "gravity"),
         ("fault", "slow", "eu-west", "us-east"),
         ("fault", "slow", "eu-west", "us-east", "--latency", "slowly"),
         ("fault", "slow", "eu-west", "us-east", "--latency", "0s"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jsonschema
 import pytest
 from rich.console import Console
+from tests.unit import drill_records
 from tests.unit.state_reports import state_documents_written, state_report
 
 from atoll.cell.progress import Progress, StepState
@@ -42,6 +43,7 @@ from atoll.simulate.report import (
     SimulationsDocument,
     ViolationFigures,
 )
+from loadtests.drills.report import DRILL
 
 MIB = 1024**2
 
@@ -255,6 +257,7 @@ def test_documents_are_what_their_schemas_say(status: RunStatus, explanation: Ex
     written = {
         "atoll.status/1": RUN_STATUS.dump_json(status),
         "atoll.explain/1": EXPLAIN.dump_json(explanation),
+        "atoll.drill/1": DRILL.dump_json(drill_records.report()),
         "atoll.simulation/1": SIMULATION.dump_json(simulation_document()),
         "atoll.simulations/1": SIMULATIONS.dump_json(simulations_document()),
         **state_documents_written(),

@@ -199,6 +199,10 @@ def fault(kind: str, target: str | None, **more: object) -> tuple[str, Document]
     [
         ("fault kill eu-west/gateway-1", fault("kill", "eu-west/gateway-1")),
         ("fault freeze entry", fault("freeze", "entry")),
+        ("fault kill eu-west/replica/quote", fault("kill", "eu-west/replica/quote")),
+        ("fault fill eu-west/state", fault("fill", "eu-west/state")),
+        ("fault starve eu-west/cache", fault("starve", "eu-west/cache")),
+        ("fault without failover", fault("without", "failover")),
         ("fault cut eu-west us-east", fault("cut", "eu-west", other="us-east")),
         ("fault cut eu-west", fault("cut", "eu-west")),
         ("fault cut eu-west us-east --one-way", fault("cut", "eu-west", other="us-east", one_way=True)),

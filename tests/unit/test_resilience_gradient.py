@@ -216,6 +216,21 @@ def test_it_never_falls_below_the_floor_and_recovers_from_it() -> None:
     assert limit.limit > START
 
 
+def test_a_floor_that_rises_lifts_the_limit_at_once_and_one_that_falls_lets_it_be() -> None:
+    clock = ManualClock()
+    limit = AdaptiveLimit(clock, FLOOR)
+    told: list[int] = []
+    limit.changed = lambda: told.append(limit.limit)
+    limit.keep(2 * START)
+    assert limit.limit == 2 * START
+    limit.keep(FLOOR)
+    assert limit.limit == 2 * START
+    limit.cap(10)
+    limit.keep(3 * START)
+    assert limit.limit == 10
+    assert told == [2 * START, 10]
+
+
 def test_a_limit_that_is_not_used_does_not_move() -> None:
     clock = ManualClock()
     limit = AdaptiveLimit(clock, FLOOR)

@@ -283,6 +283,24 @@ def test_a_budget_that_is_spent_allows_no_hedge(*, unlimited: bool) -> None:
     assert bench.run(hedged(bench)).region == ("b" if unlimited else "a")
 
 
+def test_a_hedge_that_the_budget_forbids_leaves_no_trace() -> None:
+    """It is no attempt, and the region that it would have gone to is still the next one for a retry."""
+    one_retry_no_hedge = RetryPolicy(ratio=0.0, floor_per_s=0.1)
+    slow_failure = Step(503, after_s=1.0)
+    bench = Bench({"a": [slow_failure], "b": [FAST], "c": [FAST]}, retry=one_retry_no_hedge)
+    request = bench.request()
+    assert bench.run(hedged(bench, request)).region == "b"
+    assert bench.regions.order == "ab"
+    unhedged = Bench(
+        {"a": [slow_failure], "b": [FAST], "c": [FAST]},
+        retry=one_retry_no_hedge,
+        hedge=HedgePolicy(enabled=False),
+    )
+    other = unhedged.request()
+    unhedged.run(hedged(unhedged, other))
+    assert request.attempts_made == other.attempts_made
+
+
 @pytest.mark.parametrize("cut_short_counts", [True, False])
 def test_hedges_do_not_lead_to_more_hedges(
     monkeypatch: pytest.MonkeyPatch, *, cut_short_counts: bool

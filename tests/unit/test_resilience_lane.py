@@ -181,3 +181,18 @@ async def test_a_probe_that_is_given_up_makes_room_for_the_next() -> None:
     made.lane.given_up(probe, 0.1)
     made.lane.answered(await waiting, 200, 0.1)
     assert made.breaker.state is BreakerState.CLOSED
+
+
+def test_the_limit_is_bounded_by_what_a_region_takes_and_by_what_it_is_to_be_given_at_least() -> None:
+    made = Made()
+    made.lane.bound(64, 32)
+    for _ in range(64):
+        made.enter()
+    assert made.lane.try_enter(DEFAULT) is None
+    made.limit._set(1.0)
+    assert made.limit.limit == 32
+    made.lane.bound(None, 0)
+    made.limit._set(1.0)
+    assert made.limit.limit == BulkheadPolicy().floor
+    made.lane.bound(4, 32)
+    assert made.limit.limit == 4, "what there is no room for can't be given"

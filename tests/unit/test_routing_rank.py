@@ -197,11 +197,13 @@ def check_order_of_input_does_not_matter(rank: Rank, situation: Situation) -> No
 
 def check_rings(rank: Rank, situation: Situation) -> None:
     ranking = apply(rank, situation)
-    healthy = {seen.region: seen.healthy for seen in situation.views}
+    ailing = {
+        seen.region: (not seen.healthy, seen.healthy and seen.replicas == 0) for seen in situation.views
+    }
     eligible = [candidate for candidate in ranking.candidates if candidate.eligible]
     assert ranking.candidates[: len(eligible)] == tuple(eligible)
-    for group in (True, False):  # rings are counted for each: apart from a panic there is one group
-        members = [candidate for candidate in eligible if healthy[candidate.region] is group]
+    for group in set(ailing.values()):  # rings are counted for each: apart from a panic there is one group
+        members = [candidate for candidate in eligible if ailing[candidate.region] == group]
         check_rings_of_group(members, situation.policy)
 
 

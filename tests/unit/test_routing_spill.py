@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from atoll.clock import ManualClock
 from atoll.routing import Ranking, RegionView, rank
 from atoll.routing.pressure import Pressure
-from atoll.routing.spill import RAMP_FLOOR, Spill
+from atoll.routing.spill import HEARD_S, RAMP_FLOOR, Spill
 from atoll.topology import RoutingPolicy, load
 
 WORLD = load(Path(__file__).parents[2] / "infra/topologies/world.toml")
@@ -580,12 +580,18 @@ def test_the_only_region_left_takes_everything_at_once() -> None:
     assert shares(settled([view(HOME), view(NEAR, 0.5, healthy=False)], spill, clock)) == {HOME: 1.0}
 
 
-def test_a_region_that_this_gateway_has_never_heard_before_is_not_ramped() -> None:
+def heard_first_after(seconds: float) -> dict[str, float]:
+    """Shares at the moment at which a gateway that has routed for so long first hears the nearest region."""
     clock = ManualClock()
     spill = Spill(clock, POLICY)
     unheard = view(HOME, None, healthy=False, health_reason="not heard yet", replicas=None)
-    assert shares(settled([unheard, view(NEAR, 0.5)], spill, clock)) == {NEAR: 1.0}
-    assert shares(settled([view(HOME), view(NEAR, 0.5)], spill, clock)) == {HOME: 1.0}
+    assert shares(settled([unheard, view(NEAR, 0.5)], spill, clock, seconds)) == {NEAR: 1.0}
+    return shares(settled([view(HOME), view(NEAR, 0.5)], spill, clock))
+
+
+def test_a_region_that_is_new_is_ramped_and_not_one_that_a_new_gateway_hears_first() -> None:
+    assert heard_first_after(HEARD_S / 2) == {HOME: 1.0}
+    assert 0.0 < heard_first_after(2 * HEARD_S)[HOME] <= RAMP_FLOOR / 0.5 + 0.01
 
 
 def test_replicas_that_come_up_where_there_were_none_are_ramped() -> None:

@@ -6,6 +6,7 @@ from tests.unit.serve_documents import topology
 
 from atoll.serve.applications import INGRESS_DEPLOYMENT, ServeSettings, application_set
 from atoll.serve.document import APPLICATION_SET
+from atoll.topology import AutoscalingPolicy
 from atoll.topology.wiring import Address
 
 SETTINGS = ServeSettings(http=Address("127.0.0.1", 20009), grpc_port=20010)
@@ -40,6 +41,22 @@ def test_the_topology_says_how_a_service_scales() -> None:
     assert 0 < options.max_queued_requests <= 40
     assert (options.autoscaling_config.min_replicas, options.autoscaling_config.max_replicas) == (2, 7)
     assert options.autoscaling_config.target_ongoing_requests == 8.5
+
+
+def test_the_topology_says_how_soon_services_scale() -> None:
+    known = replace(
+        topology(),
+        autoscaling=AutoscalingPolicy(look_back_s=2.0, upscale_delay_s=0.5, downscale_delay_s=20.0),
+    )
+    for application in application_set(known, "eu-west", SETTINGS).applications:
+        (options,) = application.deployments
+        scaling = options.autoscaling_config
+        assert (scaling.look_back_period_s, scaling.upscale_delay_s, scaling.downscale_delay_s) == (
+            2.0,
+            0.5,
+            20.0,
+        )
+        assert scaling.metrics_interval_s < scaling.look_back_period_s, "or Serve averages over nothing"
 
 
 def test_a_replica_has_longer_to_stop_than_any_of_its_requests_may_take() -> None:

@@ -79,8 +79,33 @@ def test_the_files_that_come_with_it_are_sound(file: str, regions: tuple[str, ..
         (swap("maximum = 4", "maximum = 0"), ["services.catalog.replicas.maximum", "0"]),
         (
             swap("target_in_flight = 16", "target_in_flight = 100"),
-            ["target_in_flight", "100", "max_in_flight 64"],
+            ["services.catalog.replicas.max_in_flight", "64", "at least 200", "twice target_in_flight"],
         ),
+        (
+            swap("max_in_flight = 64", "max_in_flight = 31"),
+            ["services.catalog.replicas.max_in_flight", "31", "at least 32"],
+        ),
+        (
+            add("[routing]\nspill_start = 0.25\n"),
+            [
+                "services.quote.replicas.target_in_flight",
+                "below 16",
+                "routing.spill_start 0.25",
+                "64",
+                "spill",
+            ],
+        ),
+        (
+            add("[bulkhead]\nsheddable_share = 0.2\n"),
+            [
+                "services.quote-eu.replicas.target_in_flight",
+                "below 12.8",
+                "sheddable_share 0.2",
+                "turned away",
+            ],
+        ),
+        (add('[autoscaling]\nlook_back = "0s"\n'), ["autoscaling.look_back", "'0s'", "more than zero"]),
+        (add('[autoscaling]\nlook_back = "500ms"\n'), ["autoscaling.look_back", "'500ms'", "at least 1s"]),
         (add('[health]\nsilence = "100ms"\n'), ["health.silence", "'100ms'", "probe_interval"]),
         (add('[steering]\ndefault_region = "mars"\n'), ["steering.default_region", "'mars'", "known"]),
         (add('[geo]\ntrusted_proxies = ["10.0.0.0/33"]\n'), ["geo.trusted_proxies", "10.0.0.0/33"]),
@@ -102,6 +127,30 @@ def test_a_mistake_is_named(text: Callable[[], str], says: list[str]) -> None:
     assert "nothing was changed" in message
     for part in says:
         assert part in message
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_what_gateways_hold_back_or_spill_never_starves_autoscaling(file: Path) -> None:
+    """In the files that come with it, with room to spare: full replicas want four times as many."""
+    topology = load(file)
+    for service in topology.services.values():
+        replicas = service.replicas
+        assert replicas.max_in_flight >= 2 * replicas.target_in_flight
+        assert topology.routing.spill_start * replicas.max_in_flight > 2 * replicas.target_in_flight
+        assert topology.bulkhead.sheddable_share * replicas.max_in_flight > 2 * replicas.target_in_flight
+        assert replicas.asking(3 * replicas.max_in_flight) == 6 * replicas.target_in_flight
+
+
+def test_an_origin_is_not_autoscaled_so_its_places_are_its_own() -> None:
+    parse(
+        LOCAL
+        + """[services.shop]
+kind = "origin"
+route_prefix = "/shop"
+origins.us-east = ["http://10.0.0.7:80"]
+replicas.max_in_flight = 4
+"""
+    )
 
 
 def test_all_mistakes_are_told_at_once() -> None:

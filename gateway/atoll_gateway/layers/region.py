@@ -14,7 +14,7 @@ from atoll.resilience.criticality import Criticality
 from atoll.resilience.gradient import AdaptiveLimit
 from atoll.resilience.lane import BreakerOpen, Lane, LaneStatistics, NoPlace
 from atoll.telemetry.metrics import AttemptOutcome, GatewayMetrics, ServiceRecorder
-from atoll.topology import BreakerPolicy, BulkheadPolicy, Topology
+from atoll.topology import BreakerPolicy, BulkheadPolicy, Service, ServiceKind, Topology
 from atoll_gateway import problems
 from atoll_gateway.message import Attempt, Failed, Request, Response
 
@@ -70,6 +70,7 @@ class InRegion:
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._bulkhead = BulkheadPolicy()
         self._breaker = BreakerPolicy()
+        self._services: Mapping[str, Service] = {}
         self.pressed: set[str] = set()
         """Services of which a request has found no place lately. A hint: whether there is one now says `full`."""
 
@@ -87,18 +88,24 @@ class InRegion:
                 lane.breaker.use(topology.breaker)
         self._bulkhead = topology.bulkhead
         self._breaker = topology.breaker
+        self._services = topology.services
 
     def poll(self) -> None:
         """Looks at what the regions report as their capacity. Called a few times a second."""
         self.pressed.clear()
         for (region, service), lane in self._lanes.items():
-            lane.limit.cap(self._most(region, service))
+            self._bound(lane, region, service)
 
-    def _most(self, region: str, service: str) -> int | None:
-        """What bounds a lane's limit: what the own region takes. On the way to another one more are under way than it
-        works on, by the round trip; its own gateways see to its places.
+    def _bound(self, lane: _Lane, region: str, service: str) -> None:
+        """Bounds a lane's limit: from below by what lets Serve add replicas there, from above by what the own region
+        takes. On the way to another one more are under way than it works on, by the round trip; its own gateways see to
+        its places.
         """
-        return self._capacity(region, service) if region == self._own else None
+        capacity = self._capacity(region, service)
+        known = self._services.get(service)
+        scaled = known is not None and known.kind is ServiceKind.SERVE
+        least = known.replicas.asking(capacity) if known and scaled else 0
+        lane.bound(capacity if region == self._own else None, least)
 
     def full(self, service: str, regions: Sequence[str], criticality: Criticality) -> bool:
         """Whether every one of these regions would turn a request away: no place in any, and no room to wait for one.
@@ -180,7 +187,7 @@ class InRegion:
             Bulkhead(self._clock, self._bulkhead, limit),
             Breaker(self._clock, self._breaker, self._changed),
         )
-        limit.cap(self._most(region, service))
+        self._bound(lane, region, service)
         self._lanes[region, service] = lane
         return lane
 

@@ -6,7 +6,15 @@ from atoll.cell.drain import drain, undrain
 from atoll.cell.faults import Faults
 from atoll.cell.forward import forward
 from atoll.cell.regions import Regions
-from atoll.cell.requests import DeployRequest, Done, DrainRequest, FaultRequest, RegionsRequest, read
+from atoll.cell.requests import (
+    DeployRequest,
+    Done,
+    DrainRequest,
+    FaultRequest,
+    RegionsRequest,
+    StatusRequest,
+    read,
+)
 from atoll.cell.rollouts import Rollouts
 from atoll.cell.run import Run
 from atoll.cell.run_status import run_status
@@ -24,7 +32,7 @@ class Supervisor:
         self._clock = clock
         self._stop = stop
         self._ended = ended
-        self._faults = Faults(run)
+        self._faults = Faults(run, clock)
         self._rollouts = Rollouts(run, self._faults)
         self._regions = Regions(run, self._faults, self._rollouts, clock)
         self._changing = asyncio.Lock()
@@ -39,7 +47,8 @@ class Supervisor:
                 return _done()
             case "status":
                 status: Document = RUN_STATUS.dump_python(
-                    await run_status(self._run, self._faults), mode="json"
+                    await run_status(self._run, self._faults, memory=read(StatusRequest, params).memory),
+                    mode="json",
                 )
                 return status
             case "ready":

@@ -4,19 +4,22 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from random import Random
 
+from atoll.cell.ahead import FollowedTopology, RaisesAhead
 from atoll.cell.board import Board
-from atoll.cell.gateway_view import GatewayViews
+from atoll.cell.gateway_view import GatewayView, GatewayViews
 from atoll.cell.managed import ManagedProcess, ProcessSpec
 from atoll.cell.paths import RegionPaths, RunPaths
 from atoll.cell.progress import StepState
 from atoll.cell.ray_unit import NAMES, WHOLE, RayUnit
+from atoll.cell.replica_faults import REPLICA, ReplicaFaults
 from atoll.cell.requests import Fault
 from atoll.cell.serve_set import ServeSet
 from atoll.cell.specs import agent_spec, gateway_spec, ray_settings, store_spec, wire_agent
 from atoll.cell.state_files import take_up
+from atoll.cell.store_faults import StoreFaults, embedded_stores
 from atoll.cell.valkey import StoreKind
 from atoll.cell.wiring import WardenConfig
 from atoll.clock import Clock
@@ -91,6 +94,11 @@ class Cell:
             self._provision,
             self._ray_failed,
         )
+        self._replica_faults = ReplicaFaults(self.serve.replicas, self.ray.signal_worker)
+        self._store_faults = StoreFaults(embedded_stores(config, embedded))
+        self._followed = self._follow(topology)
+        self._ahead = RaisesAhead(config.region, self._ask_gateways, self._raise_to, self._in_force, clock)
+        self._ahead_runs: asyncio.Task[None] | None = None
         self._ray_failures = 0
         self._ray_runs: asyncio.Task[None] | None = None
         self._left = False
@@ -129,9 +137,12 @@ class Cell:
             for process in self.processes:
                 tasks.create_task(process.run(), name=process.name)
             self._ray_runs = tasks.create_task(self.ray.run(), name=RAY)
+            self._ahead_runs = tasks.create_task(self._ahead.run(), name="ahead")
             start = tasks.create_task(self._await_start(), name="start")
             await stop.wait()
             start.cancel()
+            await self._replica_faults.heal()
+            await self._store_faults.heal()
             await self._end()
         await self.serve.close()
         await self._views.close()
@@ -162,17 +173,25 @@ class Cell:
         wire_agent(config, topology.regions[config.region])
         self._config = config
         self._topology = topology
+        self._followed = self._follow(topology)
 
     async def leave(self) -> None:
         """Ends whatever takes requests, for good. Agent and stores stay up, for others to get what is here."""
         if not self._left:
             await self._end_serving()
 
-    def fault(self, kind: Fault, name: str) -> None:
-        """Kills, freezes or heals a process by its name. Raises `NoSuchProcess`."""
+    async def fault(self, kind: Fault, name: str) -> None:
+        """Puts a fault on a process or a replica (``replica/<service>``) by its name, or heals it. Raises
+        `NoSuchProcess`, `FaultImpossible`.
+        """
+        kind_of, _, service = name.partition("/")
+        if kind_of == REPLICA and service:
+            log.warning("fault: %s %s", kind.value, name)
+            await self._replica_faults.fault(kind, service)
+            return
         process = next((one for one in self.processes if one.name == name), None)
         if process is None and name != WHOLE and name not in NAMES:
-            known = ", ".join([*(one.name for one in self.processes), WHOLE, *NAMES])
+            known = ", ".join([*(one.name for one in self.processes), WHOLE, *NAMES, f"{REPLICA}/SERVICE"])
             raise NoSuchProcess(f"{self._config.region} has no process {name!r}; it has: {known}, warden")
         log.warning("fault: %s %s", kind.value, name)
         match kind, process:
@@ -186,13 +205,20 @@ class Cell:
                 process.kill()
             case Fault.FREEZE, ManagedProcess():
                 process.freeze()
+            case Fault.FILL, ManagedProcess():
+                process.fill()
+            case Fault.STARVE, ManagedProcess() if name in self._store_faults.names:
+                self._store_faults.starve(name)
             case Fault.HEAL, ManagedProcess():
+                await self._store_faults.heal(name)
                 process.heal()
             case _:
-                raise NoSuchProcess(f"{kind.value} is for links, not for processes")
+                raise NoSuchProcess(f"{kind.value} is nothing that can be done to {name}")
 
-    def heal(self) -> None:
-        """Ends the faults on all processes."""
+    async def heal(self) -> None:
+        """Ends the faults on all processes and replicas."""
+        await self._replica_faults.heal()
+        await self._store_faults.heal()
         self.ray.heal()
         for process in self.processes:
             process.heal()
@@ -270,7 +296,25 @@ class Cell:
         with self.board.step("stores end"):
             await _stop([self._agent, *self._stores])
 
+    def _follow(self, topology: Topology) -> FollowedTopology:
+        return FollowedTopology(self._config.topology_file, self._config.regions, topology)
+
+    def _in_force(self) -> Topology:
+        return self._followed.poll()
+
+    async def _ask_gateways(self) -> Iterable[GatewayView | None]:
+        return await asyncio.gather(
+            *(self._views.view(gateway.admin) for gateway in self._config.ports.gateways)
+        )
+
+    async def _raise_to(self, minimums: Mapping[str, int]) -> bool:
+        """Before the region is ready there is nothing to raise, and a Serve that has ended must not begin anew."""
+        return self.is_ready and self.ray.is_up and await self.serve.raise_to(minimums)
+
     async def _end_serving(self) -> None:
+        if self._ahead_runs is not None:
+            self._ahead_runs.cancel()
+            await asyncio.wait([self._ahead_runs])
         with self.board.step("gateways drain"):
             await _stop(self._gateways)
         if self.ray.is_up:

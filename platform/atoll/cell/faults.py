@@ -1,12 +1,17 @@
 """Faults on a run: who is meant, what is done, and what is in force."""
 
+from collections.abc import Collection
+
 from atoll.cell.links.control import LinksClient
 from atoll.cell.links.network import Selection
 from atoll.cell.managed import ManagedProcess
+from atoll.cell.mechanisms import MECHANISMS
 from atoll.cell.ports import ENTRY
 from atoll.cell.requests import Fault, FaultRequest
 from atoll.cell.run import LOST, Run
 from atoll.cell.status import FaultStatus
+from atoll.cell.without import do_without
+from atoll.clock import Clock
 from atoll.rpc import RpcError
 
 WARDEN = "warden"
@@ -20,8 +25,9 @@ LINK_FAULTS = frozenset({Fault.CUT, Fault.SLOW, Fault.THROTTLE})
 class Faults:
     """Puts faults on a run and ends them. Every method raises `RpcError` for a wrong or impossible request."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, clock: Clock) -> None:
         self._run = run
+        self._clock = clock
         self._in_force: list[FaultRequest] = []
         self._links = LinksClient(run.paths.links_socket)
         run.on_links_restart = self.reapply_links
@@ -60,6 +66,8 @@ class Faults:
             raise RpcError("bad-request", f"{request.kind.value} needs a target; regions: {self._names()}")
         if request.kind in LINK_FAULTS:
             await self._set_links(request)
+        elif request.kind is Fault.WITHOUT:
+            await self._do_without({*self._missing(), request.target})
         else:
             await self._hit(request.kind, request.target)
         self._in_force = [other for other in self._in_force if not _replaces(request, other)] + [request]
@@ -76,6 +84,8 @@ class Faults:
             _hit_process(self._run.entry if target == ENTRY else self._run.links, kind)
             return
         self._check_region(region)
+        if kind in (Fault.FILL, Fault.STARVE) and process in ("", WARDEN):
+            raise RpcError("bad-request", f"{kind.value} is for one process: {region}/state, {region}/cache")
         if (whole := self.on_region(region)) is not None:
             raise RpcError("not-possible", f"{region} is under a {whole.value} already; heal it first")
         match kind, process:
@@ -96,6 +106,9 @@ class Faults:
                 for name in (LINKS, *self._run.wardens, ENTRY):
                     await self._heal_processes(name)
                 await self._heal_links(None, None, one_way=False)
+                self._in_force = [other for other in self._in_force if other.kind is Fault.WITHOUT]
+                if self._in_force:  # a topology file that was broken meanwhile stops this, and nothing else
+                    await self._do_without(())
                 self._in_force = []
             case FaultRequest(target=str(a), other=str(b), one_way=one_way):
                 await self._heal_links(a, b, one_way=one_way)
@@ -104,6 +117,11 @@ class Faults:
                     other
                     for other in self._in_force
                     if other.kind not in LINK_FAULTS or {other.target, other.other} != ends
+                ]
+            case FaultRequest(target=str(target)) if target in MECHANISMS and target not in self._run.wardens:
+                await self._do_without(self._missing() - {target})
+                self._in_force = [
+                    other for other in self._in_force if (other.kind, other.target) != (Fault.WITHOUT, target)
                 ]
             case FaultRequest(target=str(target)):
                 await self._heal_processes(target)
@@ -153,6 +171,21 @@ class Faults:
             if error.kind not in LOST:  # links that are only coming up have no faults
                 raise
 
+    def _missing(self) -> set[str]:
+        """The mechanisms that gateways do without."""
+        return {
+            request.target
+            for request in self._in_force
+            if request.kind is Fault.WITHOUT and request.target is not None
+        }
+
+    async def _do_without(self, mechanisms: Collection[str]) -> None:
+        if unknown := sorted(set(mechanisms) - MECHANISMS.keys()):
+            raise RpcError(
+                "bad-request", f"there is no mechanism {unknown[0]!r}; there are {', '.join(MECHANISMS)}"
+            )
+        await do_without(self._run, mechanisms, self._clock)
+
     async def _ask_warden(self, region: str, request: FaultRequest) -> None:
         self.refuse_held(region)
         await self._run.ask(region, "fault", request.model_dump(mode="json"), lambda _: None)
@@ -175,10 +208,15 @@ class Faults:
 
 
 def _hit_process(process: ManagedProcess, kind: Fault) -> None:
-    if kind is Fault.KILL:
-        process.kill()
-    else:
-        process.freeze()
+    match kind:
+        case Fault.KILL:
+            process.kill()
+        case Fault.FREEZE:
+            process.freeze()
+        case Fault.FILL:
+            process.fill()
+        case _:
+            raise RpcError("bad-request", f"{kind.value} is for stores, and {process.name} is none")
 
 
 def _replaces(new: FaultRequest, old: FaultRequest) -> bool:

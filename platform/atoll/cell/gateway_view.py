@@ -22,13 +22,23 @@ class ServiceSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadSeen:
+    """A service's load in a region, over the gateways there that were heard lately."""
+
+    in_flight: int
+    capacity: int | None
+    """None if nothing was heard."""
+
+
+@dataclass(frozen=True, slots=True)
 class RegionSeen:
-    """Another region as a gateway sees it."""
+    """A region as a gateway sees it."""
 
     healthy: bool
     reason: str
     draining: bool = False
     replicas: Mapping[str, int | None] = field(default_factory=dict)
+    load: Mapping[str, LoadSeen] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

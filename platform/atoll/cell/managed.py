@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class ManagedProcess:
         self._ended.set()
         self._state = ProcessState.STARTING
         self._frozen = False
+        self._full = False
         self._identity: ProcessId | None = None
         self._restarts = 0
         self._last_end = ""
@@ -108,16 +110,14 @@ class ManagedProcess:
         """How it ended last, in words; empty if it never did."""
         return self._last_end
 
-    def status(self) -> ProcessStatus:
-        """A snapshot. Memory is read from the kernel now."""
+    def status(self, *, memory: bool = True) -> ProcessStatus:
+        """A snapshot. Memory is read from the kernel now, or left at zero."""
         identity = self._identity
-        memory = 0
-        if identity is not None:
+        taken = 0
+        if identity is not None and memory:
             with contextlib.suppress(ProcessLookupError):
-                memory = processes.memory_pss(identity.pid)
-        return ProcessStatus(
-            self.name, identity.pid if identity else None, self.state, self._restarts, memory
-        )
+                taken = processes.memory_pss(identity.pid)
+        return ProcessStatus(self.name, identity.pid if identity else None, self.state, self._restarts, taken)
 
     async def run(self) -> None:
         """Keeps the process up until `stop` is called; if this is cancelled, the process is killed."""
@@ -163,8 +163,18 @@ class ManagedProcess:
         """A fault: the process gets no processor time until healed. Does nothing while there is no process."""
         self._frozen = self._send(signal.SIGSTOP)
 
+    def fill(self) -> None:
+        """A fault: no file of the process takes a write until healed, of those that it starts anew neither. Writes fail
+        as on a full disk, with another number (EFBIG instead of ENOSPC); sockets are no files.
+        """
+        self._full = True
+        self._limit_files()
+
     def heal(self) -> None:
         """Ends the fault, if there is one."""
+        if self._full:
+            self._full = False
+            self._limit_files()
         if self._frozen:
             self._frozen = False
             self._send(signal.SIGCONT)
@@ -184,6 +194,14 @@ class ManagedProcess:
     def _send(self, number: signal.Signals) -> bool:
         return self._identity is not None and processes.signal(self._identity, number)
 
+    def _limit_files(self) -> None:
+        """Only the soft limit is changed: the hard one can't be raised again without a privilege."""
+        if self._identity is None or not processes.is_running(self._identity):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            _, hard = resource.prlimit(self._identity.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(self._identity.pid, resource.RLIMIT_FSIZE, (0 if self._full else hard, hard))
+
     async def _run_once(self) -> float:
         """From one start to its end; how many seconds it ran."""
         self._state = ProcessState.STARTING
@@ -195,6 +213,8 @@ class ManagedProcess:
             return 0.0
         self._identity = processes.identify(child.pid)
         self._ended.clear()
+        if self._full:
+            self._limit_files()
         if self._wanted is not _Wanted.UP:  # told while it was being started
             self._send(signal.SIGKILL)
         try:
@@ -223,6 +243,8 @@ class ManagedProcess:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                # A write that no file takes (`fill`) is to fail; SIGXFSZ, which Python ignores, would end the child.
+                restore_signals=False,
                 preexec_fn=die_with_parent() if self._spec.dies_with_parent else None,
             )
         finally:

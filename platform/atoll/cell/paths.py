@@ -134,6 +134,11 @@ class RunPaths:
         return self.root / "topology.toml"
 
     @property
+    def rehearsed_topology(self) -> Path:
+        """The topology without a mechanism that gateways are told to do without."""
+        return self.root / "rehearsed-topology.toml"
+
+    @property
     def rollout(self) -> Path:
         """What the last deployment changed, so that it can be taken back."""
         return self.root / "rollout.json"

@@ -115,6 +115,13 @@ class RayUnit:
         for identity in everything if name == WHOLE else self._identities(NAMES[name]):
             processes.signal(identity, signal.SIGSTOP)
 
+    def signal_worker(self, pid: int, number: signal.Signals) -> bool:
+        """A fault on one worker process; False if the head has none of this number."""
+        for process in self._head.running():
+            if process.identity.pid == pid:
+                return processes.signal(process.identity, number)
+        return False
+
     def heal(self) -> None:
         """Ends all faults on the head."""
         if self._frozen:
@@ -126,22 +133,30 @@ class RayUnit:
         self._dashboard_backoff.reset()
         self._healed.set()
 
-    def statuses(self) -> tuple[ProcessStatus, ...]:
+    def statuses(self, *, memory: bool = True) -> tuple[ProcessStatus, ...]:
         """A snapshot of the head's own processes, and one line for all its workers and helpers together."""
         pids = {process.role: process.identity.pid for process in self._head.processes}
-        memory = {process.identity.pid: _memory(process.identity.pid) for process in self._head.running()}
+        taken = self._memory() if memory else self._own_alive()
         own = tuple(
             ProcessStatus(
                 name=name,
-                pid=pids.get(role) if pids.get(role) in memory else None,
+                pid=pids.get(role) if pids.get(role) in taken else None,
                 state=ProcessState.FROZEN if role in self._frozen else self._states[role],
                 restarts=self._restarts[role],
-                memory_bytes=memory.pop(pids.get(role, 0), 0),
+                memory_bytes=taken.pop(pids.get(role, 0), 0),
             )
             for name, role in NAMES.items()
         )
         state = self._states[RayRole.RAYLET]
-        return (*own, ProcessStatus(WORKERS, None, state, 0, sum(memory.values())))
+        return (*own, ProcessStatus(WORKERS, None, state, 0, sum(taken.values())))
+
+    def _memory(self) -> dict[int, int]:
+        return {process.identity.pid: _memory(process.identity.pid) for process in self._head.running()}
+
+    def _own_alive(self) -> dict[int, int]:
+        """Without a look at every process of the machine."""
+        own = (process.identity for process in self._head.processes)
+        return {identity.pid: 0 for identity in own if processes.is_running(identity)}
 
     async def _until_lost(self) -> None:
         """Returns when the head can't go on. Meanwhile a dead dashboard is started again."""

@@ -17,15 +17,18 @@ from atoll.topology import Region
 AGENT_TIMEOUT_S = 1.0
 
 
-async def region_status(config: WardenConfig, region: Region, cell: Cell, observer: Observer) -> RegionStatus:
+async def region_status(
+    config: WardenConfig, region: Region, cell: Cell, observer: Observer, *, memory: bool = True
+) -> RegionStatus:
     """A snapshot. Load and replicas come from the agent; while it is down, `observer` looks itself.
 
     ``health`` is empty: how others see the region is theirs to say.
     """
     report = await _ask_agent(cell.paths) or await observer.observe()
-    ray = await asyncio.to_thread(cell.ray.statuses)  # reads the memory of dozens of processes
-    own = ProcessStatus("warden", os.getpid(), ProcessState.RUNNING, 0, processes.memory_pss(os.getpid()))
-    parts = (own, *(process.status() for process in cell.processes), *ray)
+    ray = await asyncio.to_thread(cell.ray.statuses, memory=memory)  # reads that of dozens of processes
+    taken = processes.memory_pss(os.getpid()) if memory else 0
+    own = ProcessStatus("warden", os.getpid(), ProcessState.RUNNING, 0, taken)
+    parts = (own, *(process.status(memory=memory) for process in cell.processes), *ray)
     draining = cell.paths.drain.exists()
     return RegionStatus(
         title=region.title,

@@ -2,7 +2,7 @@
 
 | asked of | method | parameters | answer |
 |---|---|---|---|
-| supervisor | ``status`` | none | `RunStatus` |
+| supervisor | ``status`` | `StatusRequest` | `RunStatus` |
 | supervisor | ``ready`` | none | progress, then `Done` when every region is ready |
 | supervisor | ``fault`` | `FaultRequest` | `Done` |
 | supervisor | ``regions`` | `RegionsRequest` | progress, then `Done` |
@@ -10,7 +10,7 @@
 | both | ``deploy`` | `DeployRequest` | progress, then `Done` |
 | both | ``ping`` | none | `Done` |
 | both | ``stop`` | none | progress, then `Done`, when all has ended |
-| warden | ``status`` | none | `RegionStatus` |
+| warden | ``status`` | `StatusRequest` | `RegionStatus` |
 | warden | ``ready`` | none | progress, then `Done` when the region is ready |
 | warden | ``rewire`` | none | `Done`: its configuration is taken up |
 | warden | ``leave`` | none | progress, then `Done`, when nothing of it takes requests any more |
@@ -36,6 +36,12 @@ class Fault(StrEnum):
     CUT = "cut"
     SLOW = "slow"
     THROTTLE = "throttle"
+    FILL = "fill"
+    """No file of a process takes a write: its disk is full."""
+    STARVE = "starve"
+    """A store may use no more memory."""
+    WITHOUT = "without"
+    """Gateways do without a mechanism (`atoll.cell.mechanisms`)."""
     HEAL = "heal"
 
 
@@ -44,8 +50,9 @@ class _Parameters(BaseModel):
 
 
 class FaultRequest(_Parameters):
-    """A fault. ``target`` is a region, ``<region>/<process>`` or ``entry``; for links it and ``other`` are the ends
-    (``other`` absent: all links of the target). To heal without a target is to heal all.
+    """A fault. ``target`` is a region, ``<region>/<process>``, ``<region>/replica/<service>`` or ``entry``; for links
+    it and ``other`` are the ends (``other`` absent: all links of the target); for ``without`` it is a mechanism. To
+    heal without a target is to heal all.
     """
 
     kind: Fault
@@ -57,6 +64,11 @@ class FaultRequest(_Parameters):
     """One way; for ``slow``."""
     rate_bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Each way; for ``throttle``."""
+
+
+class StatusRequest(_Parameters):
+    memory: bool = True
+    """Whether to say what each process takes: the kernel goes through all its pages for that."""
 
 
 class DrainRequest(_Parameters):

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from atoll.cell import processes
 from atoll.cell.faults import Faults
 from atoll.cell.gateway_view import GatewayView
-from atoll.cell.requests import Fault
+from atoll.cell.requests import Fault, StatusRequest
 from atoll.cell.run import Run
 from atoll.cell.status import GatewayStatus, ProcessState, ProcessStatus, RegionState, RegionStatus, RunStatus
 from atoll.cell.wiring import dashboard, gateway_name
@@ -21,18 +21,18 @@ WARDEN_TIMEOUT_S = 5.0
 _REGION: TypeAdapter[RegionStatus] = TypeAdapter(RegionStatus)
 
 
-async def run_status(run: Run, faults: Faults) -> RunStatus:
+async def run_status(run: Run, faults: Faults, *, memory: bool = True) -> RunStatus:
     """A snapshot. What doesn't answer is said to be down, frozen or killed; nothing here waits long for it."""
     names = list(run.wardens)
     regions, views = await asyncio.gather(
-        asyncio.gather(*(_region(run, faults, name) for name in names)),
+        asyncio.gather(*(_region(run, faults, name, memory=memory) for name in names)),
         asyncio.gather(*(run.views.view(admin) for admin in run.plan.ports.admins)),
     )
     present = [view for view in views if view is not None]
     supervisor = ProcessStatus(
-        "supervisor", os.getpid(), ProcessState.RUNNING, 0, processes.memory_pss(os.getpid())
+        "supervisor", os.getpid(), ProcessState.RUNNING, 0, processes.memory_pss(os.getpid()) if memory else 0
     )
-    own = (supervisor, run.links.status(), run.entry.status())
+    own = (supervisor, run.links.status(memory=memory), run.entry.status(memory=memory))
     return RunStatus(
         run=run.plan.facts.run,
         started_at=run.plan.facts.started_at,
@@ -54,8 +54,8 @@ async def run_status(run: Run, faults: Faults) -> RunStatus:
     )
 
 
-async def _region(run: Run, faults: Faults, name: str) -> RegionStatus:
-    warden = await asyncio.to_thread(run.wardens[name].status)
+async def _region(run: Run, faults: Faults, name: str, *, memory: bool) -> RegionStatus:
+    warden = await asyncio.to_thread(run.wardens[name].status, memory=memory)
     match faults.on_region(name):
         case Fault.KILL:
             return _silent(
@@ -67,7 +67,7 @@ async def _region(run: Run, faults: Faults, name: str) -> RegionStatus:
             )
     try:
         async with asyncio.timeout(WARDEN_TIMEOUT_S):
-            answer = await run.ask(name, "status", {}, lambda _: None)
+            answer = await run.ask(name, "status", StatusRequest(memory=memory).model_dump(), lambda _: None)
         status = _REGION.validate_python(answer)
     except (RpcError, TimeoutError, ValidationError):
         why = run.wardens[name].last_end or "does not answer"

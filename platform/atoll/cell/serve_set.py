@@ -1,7 +1,7 @@
 """The region's Serve application set, with one writer: this."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from atoll.cell.paths import RegionPaths
@@ -14,6 +14,7 @@ from atoll.serve.client import ServeClient
 from atoll.serve.code import code_versions
 from atoll.serve.deploy import Deployed, Deployer, DeployProgress
 from atoll.serve.document import ApplicationSet
+from atoll.serve.status import Replica
 from atoll.serve.store import SetStore
 from atoll.topology import Topology
 from atoll.topology.wiring import Address
@@ -61,6 +62,17 @@ class ServeSet:
         async with self._changing:
             good = self._store.good()
             return None if good is None else await self._deployer.deploy(good, heard)
+
+    async def replicas(self, service: str) -> tuple[Replica, ...]:
+        """All that Serve lists of a service. Raises `ServeError`."""
+        application = (await self._client.applications()).applications.get(service)
+        deployments = {} if application is None else application.deployments
+        return tuple(replica for deployment in deployments.values() for replica in deployment.replicas)
+
+    async def raise_to(self, minimums: Mapping[str, int]) -> bool:
+        """As `Deployer.raise_to`. Waits for a deployment that is under way."""
+        async with self._changing:
+            return await self._deployer.raise_to(minimums)
 
     async def remove(self) -> None:
         """Shuts Serve down after its replicas have drained. Raises `ServeError`."""

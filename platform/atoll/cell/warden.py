@@ -16,11 +16,12 @@ from pydantic import TypeAdapter
 from atoll.agent.config import read_agent_config
 from atoll.agent.observe import Observer
 from atoll.cell.cell import Cell, DeployFailed, NoSuchProcess
+from atoll.cell.fault_errors import FaultImpossible
 from atoll.cell.forward import forward
 from atoll.cell.paths import RunPaths
 from atoll.cell.reaper import become_subreaper, reap_adopted
 from atoll.cell.region_status import region_status
-from atoll.cell.requests import DeployRequest, Done, Fault, FaultRequest, read
+from atoll.cell.requests import DeployRequest, Done, Fault, FaultRequest, StatusRequest, read
 from atoll.cell.state_files import kept_namespaces
 from atoll.cell.status import RegionStatus
 from atoll.cell.valkey import NoEmbeddedValkey
@@ -55,7 +56,10 @@ class Warden:
         """As `atoll.cell.requests` says."""
         match method:
             case "status":
-                status = await region_status(self._config, self._region, self._cell, self._observer)
+                memory = read(StatusRequest, params).memory
+                status = await region_status(
+                    self._config, self._region, self._cell, self._observer, memory=memory
+                )
                 document: Document = REGION_STATUS.dump_python(status, mode="json")
                 return document
             case "ready":
@@ -68,7 +72,7 @@ class Warden:
                 async with forward(self._cell.board, progress):
                     return await self._deploy(read(DeployRequest, params))
             case "fault":
-                self._fault(read(FaultRequest, params))
+                await self._fault(read(FaultRequest, params))
                 return Done().model_dump()
             case "rewire":
                 self._rewire()
@@ -104,16 +108,18 @@ class Warden:
         except DeployFailed as error:
             raise RpcError("deploy-failed", str(error)) from error
 
-    def _fault(self, request: FaultRequest) -> None:
+    async def _fault(self, request: FaultRequest) -> None:
         if request.target is None:
             if request.kind is not Fault.HEAL:
                 raise RpcError("bad-request", f"{request.kind.value} needs a target")
-            self._cell.heal()
+            await self._cell.heal()
             return
         try:
-            self._cell.fault(request.kind, request.target)
+            await self._cell.fault(request.kind, request.target)
         except NoSuchProcess as error:
             raise RpcError("no-such-process", str(error)) from error
+        except FaultImpossible as error:
+            raise RpcError("not-possible", str(error)) from error
 
 
 def _load(config: WardenConfig) -> Topology:

@@ -15,11 +15,13 @@ from atoll.cell.status import RUN_STATUS
 from atoll.cli.state_documents import STATE_DOCUMENTS
 from atoll.routing import EXPLAIN
 from atoll.simulate.report import SIMULATION, SIMULATIONS
+from loadtests.drills.report import DRILL
 
 FOLDER = Path(__file__).with_name("schemas")
 
 DOCUMENTS: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
     {
+        "atoll.drill/1": DRILL,
         "atoll.explain/1": EXPLAIN,
         "atoll.simulation/1": SIMULATION,
         "atoll.simulations/1": SIMULATIONS,

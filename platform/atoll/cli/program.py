@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "explain": "say where a client's request goes, and why",
         "simulate": "run a scenario of faults on a virtual clock",
         "fault": "kill, cut, slow, throttle or freeze something, or heal it",
+        "drill": "rehearse a fault under load, with a verdict",
         "logs": "show what the processes log",
         "dashboard": "say where a region's Ray dashboard is",
         "state": "look into the replicated state, compare regions, and repair them",

@@ -23,6 +23,11 @@ def rate(text: str) -> float:
     return _positive(text, units.size)
 
 
+def positive(text: str) -> float:
+    """A number above zero."""
+    return _positive(text, float)
+
+
 def count(text: str) -> int:
     """A whole number from one."""
     if not text.isdecimal() or int(text) < 1:

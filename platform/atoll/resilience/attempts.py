@@ -300,10 +300,16 @@ class Attempts(Generic[RequestT, ResponseT]):
         """An attempt of a race has taken too long: sends the next one, if there may be one."""
         if race.closed or race.answer is not None:
             return
+        # Paid for before a region is taken: what is not sent must not count as an attempt, nor its region as tried.
+        receipt = race.budget.try_withdraw(HEDGE_SHARE)
+        if not receipt:
+            return
         region = self._next(race)
-        if region is not None and (receipt := race.budget.try_withdraw(HEDGE_SHARE)):
-            hedge = self._hedge(race, region, receipt)
-            race.hedges += (asyncio.get_running_loop().create_task(hedge),)
+        if region is None:
+            race.budget.give_back(receipt)
+            return
+        hedge = self._hedge(race, region, receipt)
+        race.hedges += (asyncio.get_running_loop().create_task(hedge),)
 
     def _next(self, race: Race[RequestT, ResponseT]) -> str | None:
         """Where a hedge may go: its head is within the limit, and no attempt was begun there. Takes it."""

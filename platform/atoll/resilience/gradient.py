@@ -110,6 +110,13 @@ class AdaptiveLimit:
             self._cap = most
             self._settle()
 
+    def keep(self, least: int) -> None:
+        """Moves the floor. Holds at once."""
+        if least != self._floor:
+            self._floor = least
+            if self._estimate < least:
+                self._set(least)
+
     def sample(self, seconds: float, in_flight: int, ok: bool = True) -> None:
         """A request took `seconds` while `in_flight` were under way, itself included.
 

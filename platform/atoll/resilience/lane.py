@@ -70,6 +70,11 @@ class Lane:
         self.bulkhead = bulkhead
         self.breaker = breaker
 
+    def bound(self, most: int | None, least: int) -> None:
+        """Bounds the limit: by what the region takes, and by what it is to be given at least."""
+        self.limit.keep(max(self._policy.floor, least))
+        self.limit.cap(most)
+
     def try_enter(self, criticality: Criticality) -> Permit | None:
         """Lets a request in if there is a place and the breaker is closed, which is how it normally is."""
         if self.breaker.state is BreakerState.CLOSED and self.bulkhead.try_acquire(criticality):

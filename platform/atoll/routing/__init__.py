@@ -8,6 +8,7 @@
 ('eu-central', 'eu-west')
 """
 
+from atoll.routing.ahead import taken_over
 from atoll.routing.explain import EXPLAIN, ExplainDocument, explain
 from atoll.routing.pressure import Pressure
 from atoll.routing.rank import Candidate, Ranking, RegionView, rank
@@ -33,5 +34,6 @@ __all__ = [
     "restrictions",
     "service_zones",
     "steer",
+    "taken_over",
     "transit_zones",
 ]

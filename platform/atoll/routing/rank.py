@@ -161,6 +161,11 @@ def order(
         else:
             unfit.append(view)
 
+    if not policy.failover and (known := (*fit, *unfit)):
+        nearest = min(known, key=lambda view: (view.rtt_ms, view.region))
+        out.extend((view, "failover is turned off") for view in known if view is not nearest)
+        fit, unfit = [nearest], []
+
     panic = not fit and bool(unfit)
     if panic:
         groups: tuple[list[RegionView], ...] = ([], [], [])

@@ -39,12 +39,16 @@ LONGEST_STEP_S = 1.0
 """A spill that has not been looked at for longer moves as if it had been this long."""
 RAMP_FLOOR = 0.1
 """A ramp starts at this share of what a region has room for (Envoy's slow start: `min_weight_percent` 10)."""
+HEARD_S = 5.0
+"""A gateway that has routed for so long has heard every region that was there, ten probes long: what comes now is new.
+"""
 REACH_MS = 75.0
 """By so many milliseconds further out, a region is filled in the next power: later, and then faster."""
 BISECTIONS = 24
 """Enough to find a level to one in ten million."""
 CRUMB = 0.005
 """A share that shrinks below this comes home altogether."""
+NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Spill:
     __slots__ = (
         "_at",
         "_away",
+        "_began",
         "_clock",
         "_hold_until",
         "_home",
@@ -138,7 +143,7 @@ class Spill:
         self._policy = policy
         self._settle_s = settle_s
         self._smooth_s = smooth_s
-        self._at = clock.monotonic()
+        self._at = self._began = clock.monotonic()
         self._hold_until = self._at
         self._regions: frozenset[str] = frozenset()
         """Eligible at the last look."""
@@ -173,7 +178,7 @@ class Spill:
         came = regions - self._regions
         lost = self._lost(regions, before) if regions != self._regions else None
         if lost is not None and not ranking.panic:
-            self._start_ramps(eligible, lost, now)
+            self._start_ramps(eligible, lost, came if now - self._began > HEARD_S else NOBODY, now)
         self._note_who_is_away(views, regions)
         self._ramp_trials(eligible, now)
         if ranking.panic or len(eligible) < 2:
@@ -251,7 +256,7 @@ class Spill:
     # --- Regions come and go
 
     def _note_who_is_away(self, views: Iterable[RegionView], regions: frozenset[str]) -> None:
-        """A region of which nothing was ever heard is not away: then it is this gateway that is new."""
+        """A region of which nothing was ever heard is not away: it is new, or this gateway is."""
         self._regions = regions
         self._away = {
             view.region for view in views if view.region not in regions and view.replicas is not None
@@ -265,11 +270,13 @@ class Spill:
         share = sum(self._shares.pop(region) for region in gone)
         return _Lost(share if self._shares or share else 1.0, load)
 
-    def _start_ramps(self, eligible: Iterable[RegionView], lost: _Lost, now: float) -> None:
+    def _start_ramps(
+        self, eligible: Iterable[RegionView], lost: _Lost, new: frozenset[str], now: float
+    ) -> None:
         if self._policy.ramp_s <= 0.0:
             return
         for view in eligible:
-            if view.region in self._away:
+            if view.region in self._away or view.region in new:
                 self._ramps[view.region] = _Ramp(now, 0.0)
             elif view.capacity is not None and lost.load > RAMP_FLOOR * view.capacity:
                 self._ramps.setdefault(view.region, _Ramp(now, self._loads[view.region]))

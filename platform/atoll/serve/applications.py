@@ -15,7 +15,7 @@ from atoll.serve.document import (
     LoggingOptions,
     RuntimeEnvironment,
 )
-from atoll.topology import Region, Service, Topology
+from atoll.topology import AutoscalingPolicy, Region, Service, Topology
 from atoll.topology.wiring import Address
 
 INGRESS_DEPLOYMENT = "ingress"
@@ -42,12 +42,6 @@ class ServeSettings:
     It can't follow them, because Serve reads it once, when it first starts."""
     keep_alive_timeout_s: int = 90
     """How long a replica keeps an idle connection; longer than gateways do, so that they are the ones who close."""
-    look_back_period_s: float = 3.0
-    """Load is averaged over this long. Serve's default is 30; shorter means that a burst of seconds adds a replica."""
-    upscale_delay_s: float = 1.0
-    """How long load must ask for more replicas. Serve's default is 30; shorter means replicas for a passing peak."""
-    downscale_delay_s: float = 30.0
-    """How long load must ask for fewer. Serve's default is 600; shorter means a start (seconds) at the next peak."""
     metrics_interval_s: float = 0.5
     """How often replicas count. Serve's default is 10; the price is one small message a replica and interval. Serve
     calls it deprecated but still counts by it; it goes with RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S,
@@ -76,11 +70,15 @@ def application_set(topology: Topology, region: str, settings: ServeSettings) ->
             keep_alive_timeout_s=settings.keep_alive_timeout_s,
         ),
         grpc_options=GrpcOptions(port=settings.grpc_port),
-        applications=tuple(_application(service, place, settings) for service in services),
+        applications=tuple(
+            _application(service, place, topology.autoscaling, settings) for service in services
+        ),
     )
 
 
-def _application(service: Service, region: Region, settings: ServeSettings) -> Application:
+def _application(
+    service: Service, region: Region, scaling: AutoscalingPolicy, settings: ServeSettings
+) -> Application:
     environment = {"ATOLL_REGION": region.name, "ATOLL_ZONE": region.zone, "ATOLL_SERVICE": service.name}
     if settings.gateways:
         environment[GATEWAYS_VARIABLE] = ",".join(settings.gateways)
@@ -92,13 +90,13 @@ def _application(service: Service, region: Region, settings: ServeSettings) -> A
         import_path=service.import_path,
         runtime_env=RuntimeEnvironment(env_vars=environment),
         args=dict(service.arguments),
-        deployments=(_ingress(service, settings),),
+        deployments=(_ingress(service, scaling, settings),),
         # The gateway has an access log; a second one in every replica costs a line a request.
         logging_config=LoggingOptions(encoding="JSON", enable_access_log=False),
     )
 
 
-def _ingress(service: Service, settings: ServeSettings) -> DeploymentOptions:
+def _ingress(service: Service, scaling: AutoscalingPolicy, settings: ServeSettings) -> DeploymentOptions:
     replicas = service.replicas
     return DeploymentOptions(
         name=INGRESS_DEPLOYMENT,
@@ -109,9 +107,9 @@ def _ingress(service: Service, settings: ServeSettings) -> DeploymentOptions:
             min_replicas=replicas.minimum,
             max_replicas=replicas.maximum,
             target_ongoing_requests=replicas.target_in_flight,
-            look_back_period_s=settings.look_back_period_s,
-            upscale_delay_s=settings.upscale_delay_s,
-            downscale_delay_s=settings.downscale_delay_s,
+            look_back_period_s=scaling.look_back_s,
+            upscale_delay_s=scaling.upscale_delay_s,
+            downscale_delay_s=scaling.downscale_delay_s,
             metrics_interval_s=settings.metrics_interval_s,
         ),
         graceful_shutdown_wait_loop_s=0.5,

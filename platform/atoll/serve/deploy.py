@@ -1,13 +1,14 @@
 """Brings a region's Serve to a set of applications, or says why it does not run."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from atoll.clock import Clock
 from atoll.serve.client import Refused, ServeError, Unreachable
 from atoll.serve.document import ApplicationSet
+from atoll.serve.raised import raised
 from atoll.serve.status import ServeStatus
 from atoll.serve.store import SetStore
 from atoll.serve.verdict import (
@@ -95,6 +96,11 @@ class Deployer:
         self._clock = clock
         self._timeout_s = timeout_s
         self._pause = pause
+        self._minimums: Mapping[str, int] = {}
+        self._runs: ApplicationSet | None = None
+        """What was deployed last; None while it does not run, as far as is known."""
+        self._sent: ApplicationSet | None = None
+        """The same as Serve was given it, raised; None while that is not known."""
 
     async def deploy(
         self, wanted: ApplicationSet, heard: Callable[[DeployProgress], None] = _unheard
@@ -106,9 +112,11 @@ class Deployer:
         `SetStoreError` if the set can't be kept.
         """
         self._store.save_applied(wanted)
+        self._runs = self._sent = None
+        sent = raised(wanted, self._minimums)
         run = _Run(
             serve=self._serve,
-            wanted=wanted,
+            wanted=sent,
             clock=self._clock,
             timeout_s=self._timeout_s,
             pause=self._pause,
@@ -116,7 +124,26 @@ class Deployer:
         )
         deployed = await run.until_it_runs()
         self._store.save_good(wanted)
+        self._runs, self._sent = wanted, sent
         return deployed
+
+    async def raise_to(self, minimums: Mapping[str, int]) -> bool:
+        """Has Serve keep at least so many replicas of these services, and of the others what their set says. Holds for
+        every later set too. Returns whether something was sent, without waiting for what comes of it.
+
+        No replica is restarted. The sets that are kept, and that a rollback goes back to, know nothing of it. While
+        what was deployed last does not run, nothing is sent. Raises `ServeError`; then try again.
+        """
+        self._minimums = dict(minimums)
+        if self._runs is None:
+            return False
+        wanted = raised(self._runs, minimums)
+        if wanted == self._sent:
+            return False
+        self._sent = None
+        await self._serve.put(wanted)
+        self._sent = wanted
+        return True
 
     async def rollback(self, heard: Callable[[DeployProgress], None] = _unheard) -> Deployed:
         """Deploys the last set that ran if a later one failed, else the one before. Raises as `deploy`, and

@@ -195,7 +195,7 @@ class SimulatedGateway:
         ]
         self._pressed.clear()
         for (region, service), lane in self.lanes.items():
-            lane.limit.cap(self._capacity(region, service))
+            self._bound(lane, region, service)
         self._changed()
 
     def _probe(self, peer: Peer) -> None:
@@ -307,9 +307,11 @@ class SimulatedGateway:
         self._rankings.clear()
         self._pressed_by.clear()
 
-    def _capacity(self, region: str, service: str) -> int | None:
-        """What the region's own gateways cap their lanes by. Over a link more are under way than are worked on."""
-        return self._load(region, service)[1] if region == self.region else None
+    def _bound(self, lane: Lane, region: str, service: str) -> None:
+        """As `atoll_gateway.layers.region.InRegion`."""
+        capacity = self._load(region, service)[1]
+        least = self._topology.services[service].replicas.asking(capacity)
+        lane.bound(capacity if region == self.region else None, least)
 
     def _load(self, region: str, service: str) -> tuple[int, int | None]:
         """Requests in flight, and capacity if known; as `atoll_gateway.board.Board.load`."""
@@ -512,7 +514,7 @@ class SimulatedGateway:
         lane = self.lanes.get((region, service))
         if lane is None:
             lane = self.lanes[region, service] = Lane(self._clock, self._topology, self._parts, self._changed)
-            lane.limit.cap(self._capacity(region, service))
+            self._bound(lane, region, service)
         return lane
 
     async def _local(self, request: SimulatedRequest, region: str, attempt: AttemptRecord) -> Answer:

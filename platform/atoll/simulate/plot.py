@@ -1,27 +1,22 @@
 """Traffic by region over time, as a picture: self-contained SVG for files, blocks for terminals."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
+from atoll.picture.labels import label, shorten, width, wrap
+from atoll.picture.markup import Markup, tag
+from atoll.picture.palette import series
+from atoll.picture.path import area, stack
+from atoll.picture.scale import Linear, number, ticks, time_ticks, top
+from atoll.picture.theme import NAMESPACE, THEME
 from atoll.simulate.report import SimulationDocument
 
-COLOURS = (
-    "#4e79a7",
-    "#f28e2b",
-    "#59a14f",
-    "#e15759",
-    "#b07aa1",
-    "#76b7b2",
-    "#edc948",
-    "#ff9da7",
-    "#9c755f",
-    "#bab0ac",
+WIDTH, HEIGHT = 960.0, 420.0
+LEFT, RIGHT, TOP, BOTTOM = 56.0, WIDTH - 16.0, 64.0, HEIGHT - 72.0
+SIZE = 12.0
+STYLE = (
+    "text{font-family:system-ui,sans-serif;fill:var(--ink)} .grid{stroke:var(--grid)} .fault{fill:var(--shade)}"
+    " .layer{stroke:var(--ground);stroke-width:.7}"
 )
-"""Tableau's ten, which are told apart by most people with impaired colour vision."""
-
-WIDTH, HEIGHT = 960, 420
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 64, 72
-FONT = 'font-family="sans-serif" font-size="12"'
 BLOCKS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 72
 
@@ -29,46 +24,55 @@ COLUMNS = 72
 def svg(document: SimulationDocument) -> str:
     """Answers a second, stacked by region, with the faults in force marked above."""
     seconds = max(1, len(next(iter(document.traffic.values()), ())))
-    totals = [sum(counts[second] for counts in document.traffic.values()) for second in range(seconds)]
-    highest = max(1, *totals)
-    x_scale = (WIDTH - LEFT - RIGHT) / max(1, seconds - 1)
-    y_scale = (HEIGHT - TOP - BOTTOM) / highest
-    base = HEIGHT - BOTTOM
+    highest = top(max(map(sum, zip(*document.traffic.values(), strict=True)), default=0), 4)
+    x = Linear(0.0, max(1, seconds - 1), LEFT, RIGHT)
+    y = Linear(0.0, highest, BOTTOM, TOP)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {FONT}>',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="20" font-size="15">{escape(document.title)}</text>',
+        tag("style", Markup(THEME + STYLE)),
+        tag("rect", width=WIDTH, height=HEIGHT, fill="var(--ground)"),
+        label(shorten(document.title, RIGHT - LEFT, 15, bold=True), LEFT, 24, 15, bold=True),
+        *_phases(document, x, seconds - 1),
     ]
+    for tick in ticks(0, highest, 4):
+        parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y(tick), y2=y(tick), class_="grid"))
+        parts.append(label(f"{number(tick)}/s", LEFT - 6, y(tick) + 4, SIZE, "end"))
+    parts += [
+        label(f"{tick:.0f} s", x(tick), BOTTOM + 18, SIZE, "middle")
+        for tick in time_ticks(0, seconds - 1, 12)
+    ]
+    parts += [*_layers(document.traffic, x, y), *_legend(tuple(document.traffic))]
+    return tag("svg", *parts, xmlns=NAMESPACE, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}") + "\n"
+
+
+def _phases(document: SimulationDocument, x: Linear, end_s: float) -> list[Markup]:
+    """Faults are shaded; each phase's name stands above it, as far as there is room."""
+    parts = []
     for phase in document.phases:
-        x = LEFT + phase.begin_s * x_scale
-        width = (min(phase.end_s, seconds - 1) - phase.begin_s) * x_scale
-        fill = "none" if phase.name in ("before", "after") else "#fbe3e4"
-        parts.append(
-            f'<rect x="{x:.1f}" y="{TOP}" width="{max(0.0, width):.1f}" height="{base - TOP}" fill="{fill}"/>'
-        )
-        parts.append(f'<text x="{x + 3:.1f}" y="{TOP - 6}" font-size="10">{escape(phase.name)}</text>')
-    below = [0.0] * seconds
-    for index, (region, counts) in enumerate(document.traffic.items()):
-        above = [low + count for low, count in zip(below, counts, strict=True)]
-        points = [*_points(above, x_scale, y_scale, base), *reversed(_points(below, x_scale, y_scale, base))]
-        colour = COLOURS[index % len(COLOURS)]
-        parts.append(
-            f'<polygon points="{" ".join(points)}" fill="{colour}" fill-opacity="0.85">'
-            f"<title>{escape(region)}</title></polygon>"
-        )
-        legend_x, legend_y = LEFT + (index % 7) * 128, HEIGHT - 28 + (index // 7) * 14
-        parts.append(f'<rect x="{legend_x}" y="{legend_y - 9}" width="10" height="10" fill="{colour}"/>')
-        parts.append(f'<text x="{legend_x + 14}" y="{legend_y}">{escape(region)}</text>')
-        below = above
-    for share in (0.0, 0.5, 1.0):
-        y = base - share * highest * y_scale
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share * highest:.0f}/s</text>')
-    for tick in range(0, seconds, max(1, seconds // 10)):
-        x = LEFT + tick * x_scale
-        parts.append(f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{tick} s</text>')
-    parts.append("</svg>\n")
-    return "\n".join(parts)
+        begin, end = x(phase.begin_s), x(min(phase.end_s, end_s))
+        if phase.name not in {"before", "after"}:
+            wide = max(0.0, end - begin)
+            parts.append(tag("rect", x=begin, y=TOP, width=wide, height=BOTTOM - TOP, class_="fault"))
+        parts.append(label(shorten(phase.name, end - begin - 4, 10), begin + 3, TOP - 6, 10))
+    return parts
+
+
+def _layers(traffic: Mapping[str, Sequence[int]], x: Linear, y: Linear) -> list[Markup]:
+    parts = []
+    for order, (region, edges) in enumerate(zip(traffic, stack(list(traffic.values())), strict=True)):
+        lower, upper = ([(x(second), y(value)) for second, value in enumerate(edge)] for edge in edges)
+        fill = series(order).fill
+        parts.append(tag("path", tag("title", region), d=area(upper, lower), fill=fill, class_="layer"))
+    return parts
+
+
+def _legend(regions: Sequence[str]) -> list[Markup]:
+    parts = []
+    places = wrap([16 + width(region, SIZE) for region in regions], RIGHT - LEFT, 14)
+    for order, (region, (row, left)) in enumerate(zip(regions, places, strict=True)):
+        across, down = LEFT + left, BOTTOM + 44 + row * 16
+        parts.append(tag("rect", x=across, y=down - 9, width=10, height=10, fill=series(order).fill))
+        parts.append(label(region, across + 16, down, SIZE))
+    return parts
 
 
 def lines(traffic: Mapping[str, Sequence[int]]) -> list[str]:
@@ -86,12 +90,6 @@ def lines(traffic: Mapping[str, Sequence[int]]) -> list[str]:
     return [
         f"{region:<{width}}  " + "".join(_block(count, highest) for count in counts)
         for region, counts in binned.items()
-    ]
-
-
-def _points(values: Sequence[float], x_scale: float, y_scale: float, base: float) -> list[str]:
-    return [
-        f"{LEFT + index * x_scale:.1f},{base - value * y_scale:.1f}" for index, value in enumerate(values)
     ]
 
 

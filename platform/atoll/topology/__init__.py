@@ -6,6 +6,7 @@
 
 from atoll.topology.load import load, parse, read
 from atoll.topology.model import (
+    AutoscalingPolicy,
     BreakerPolicy,
     BulkheadPolicy,
     GatewayPolicy,
@@ -40,6 +41,7 @@ from atoll.topology.succession import (
 )
 
 __all__ = [
+    "AutoscalingPolicy",
     "Backend",
     "Behind",
     "BreakerPolicy",

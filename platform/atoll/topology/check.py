@@ -81,11 +81,33 @@ def _services(document: TopologyDocument) -> Iterator[Problem]:
                 str(replicas.maximum),
                 f"at least minimum {replicas.minimum}",
             )
-        if replicas.target_in_flight > replicas.max_in_flight:
+        if service.kind == "serve":
+            yield from _autoscaling(document, f"services.{name}.replicas", service)
+
+
+def _autoscaling(document: TopologyDocument, key: str, service: ServiceDocument) -> Iterator[Problem]:
+    """Serve counts what its replicas work on. What gateways hold back or send elsewhere doesn't count, so they may do
+    that only once there is enough to ask for more replicas.
+    """
+    target, most = service.replicas.target_in_flight, service.replicas.max_in_flight
+    if most < 2 * target:
+        yield Problem(
+            f"{key}.max_in_flight",
+            str(most),
+            f"at least {2 * target:g}, twice target_in_flight: full replicas are to ask for as many again, and the "
+            "requests that wait for a place don't",
+        )
+        return
+    for where, share, what in (
+        ("routing.spill_start", document.routing.spill_start, "requests spill to other regions"),
+        ("bulkhead.sheddable_share", document.bulkhead.sheddable_share, "sheddable requests are turned away"),
+    ):
+        if share * most <= target:
             yield Problem(
-                f"services.{name}.replicas.target_in_flight",
-                str(replicas.target_in_flight),
-                f"at most max_in_flight {replicas.max_in_flight}",
+                f"{key}.target_in_flight",
+                f"{target:g}",
+                f"below {share * most:g}, which is {where} {share:g} x max_in_flight {most}: from there on {what}, "
+                "and load that is not here adds no replica; lower it, or raise the other two",
             )
 
 
@@ -181,6 +203,9 @@ def _policies(document: TopologyDocument) -> Iterator[Problem]:
     ):
         if units.seconds(most) < units.seconds(least):
             yield Problem(key, f"{least!r} .. {most!r}", "the first must not be longer than the second")
+    look_back = document.autoscaling.look_back
+    if units.seconds(look_back) < 1.0:
+        yield Problem("autoscaling.look_back", repr(look_back), "at least 1s: replicas count twice a second")
     bulkhead = document.bulkhead
     if bulkhead.default_share < bulkhead.sheddable_share:
         yield Problem(

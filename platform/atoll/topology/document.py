@@ -140,6 +140,7 @@ class RoutingDocument(_Strict):
     spill_full: float = Field(default=0.95, gt=0, le=1)
     hysteresis: float = Field(default=0.1, ge=0, lt=1)
     ramp: Duration = "10s"
+    failover: bool = True
 
 
 class RetryDocument(_Strict):
@@ -181,6 +182,13 @@ class BulkheadDocument(_Strict):
     floor: int = Field(default=8, ge=1)
 
 
+class AutoscalingDocument(_Strict):
+    ahead: bool = True
+    look_back: Duration = "3s"
+    upscale_delay: Duration = "1s"
+    downscale_delay: Duration = "30s"
+
+
 class SteeringDocument(_Strict):
     ttl_s: int = Field(default=30, ge=1, le=86400)
     default_region: Name | None = None
@@ -216,3 +224,4 @@ class TopologyDocument(_Strict):
     breaker: BreakerDocument = BreakerDocument()
     outlier: OutlierDocument = OutlierDocument()
     bulkhead: BulkheadDocument = BulkheadDocument()
+    autoscaling: AutoscalingDocument = AutoscalingDocument()

@@ -17,6 +17,7 @@ from atoll.topology.document import (
     TopologyDocument,
 )
 from atoll.topology.model import (
+    AutoscalingPolicy,
     BreakerPolicy,
     BulkheadPolicy,
     GatewayPolicy,
@@ -132,6 +133,7 @@ def _freeze(document: TopologyDocument) -> Topology:
             spill_full=document.routing.spill_full,
             hysteresis=document.routing.hysteresis,
             ramp_s=units.seconds(document.routing.ramp),
+            failover=document.routing.failover,
         ),
         steering=Steering(
             document.steering.ttl_s, document.steering.default_region or next(iter(document.regions))
@@ -171,6 +173,12 @@ def _freeze(document: TopologyDocument) -> Topology:
             sheddable_share=document.bulkhead.sheddable_share,
             default_share=document.bulkhead.default_share,
             floor=document.bulkhead.floor,
+        ),
+        autoscaling=AutoscalingPolicy(
+            ahead=document.autoscaling.ahead,
+            look_back_s=units.seconds(document.autoscaling.look_back),
+            upscale_delay_s=units.seconds(document.autoscaling.upscale_delay),
+            downscale_delay_s=units.seconds(document.autoscaling.downscale_delay),
         ),
         namespaces=MappingProxyType(
             {name: _namespace(name, namespace, document) for name, namespace in document.namespaces.items()}

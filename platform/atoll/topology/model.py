@@ -8,6 +8,7 @@ outside tests, because the loader is what guarantees that names refer to things 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import ceil
 from types import MappingProxyType
 
 from atoll.topology.namespaces import Namespace
@@ -95,6 +96,14 @@ class Replicas:
     max_in_flight: int
     """Requests in flight that a replica accepts at most."""
 
+    def asking(self, capacity: int | None) -> int:
+        """Requests in flight with which replicas that take `capacity` at once ask for as many again: twice the target.
+
+        A gateway's own limit stays above it. What it holds back Serve doesn't see, so that a limit near the target
+        would keep a service that is overloaded as small as it is.
+        """
+        return ceil(2.0 * self.target_in_flight / self.max_in_flight * (capacity or 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -167,6 +176,9 @@ class RoutingPolicy:
     """Spill shrinks again only below `spill_start` less this."""
     ramp_s: float = 10.0
     """A region that has just come up, or is about to receive another's traffic, takes its full share after this."""
+    failover: bool = True
+    """Whether another region may serve a request than the nearest one that may have it. Turned off in drills alone, to
+    see them fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +253,20 @@ class BulkheadPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class AutoscalingPolicy:
+    """When Serve adds and takes away replicas. Measured in `infra/topologies/README.md`."""
+
+    ahead: bool = True
+    """Whether a region raises its replicas as soon as another one is lost, ahead of the load that will come."""
+    look_back_s: float = 3.0
+    """Load is averaged over this long. Serve's default is 30; shorter means that a burst of seconds adds a replica."""
+    upscale_delay_s: float = 1.0
+    """How long load must ask for more replicas. Serve's default is 30; shorter means replicas for a passing peak."""
+    downscale_delay_s: float = 30.0
+    """How long load must ask for fewer. Serve's default is 600; shorter means a start (seconds) at the next peak."""
+
+
+@dataclass(frozen=True, slots=True)
 class Steering:
     """What steering answers."""
 
@@ -292,6 +318,7 @@ class Topology:
     breaker: BreakerPolicy = BreakerPolicy()
     outlier: OutlierPolicy = OutlierPolicy()
     bulkhead: BulkheadPolicy = BulkheadPolicy()
+    autoscaling: AutoscalingPolicy = AutoscalingPolicy()
     namespaces: Mapping[str, Namespace] = field(default_factory=lambda: MappingProxyType({}))
 
     def link(self, a: str, b: str) -> Link:

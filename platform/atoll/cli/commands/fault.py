@@ -1,13 +1,16 @@
-"""Kills, freezes, cuts, slows or throttles something on this machine, or heals it. Faults stay until they are healed.
+"""Kills, freezes, cuts, slows, throttles, fills or starves something on this machine, or heals it. Faults stay until
+they are healed.
 
-A target is a region (eu-west), a process of one (eu-west/gateway-1, eu-west/ray), or the entry. A link is between two
-regions, or a region and the entry; one name alone means all links of that region.
+A target is a region (eu-west), a process of one (eu-west/gateway-1, eu-west/ray), one replica of a service
+(eu-west/replica/quote), or the entry. Serve replaces a replica that was killed; its successor is killed as well, until
+healed. A link is between two regions, or a region and the entry; one name alone means all links of that region.
 """
 
 import argparse
 from collections.abc import Awaitable
 
 from atoll.cell.client import SupervisorClient
+from atoll.cell.mechanisms import MECHANISMS
 from atoll.cli import run as running
 from atoll.cli.exits import Exit
 from atoll.cli.values import duration, rate
@@ -16,10 +19,22 @@ from atoll.cli.values import duration, rate
 def configure(parser: argparse.ArgumentParser) -> None:
     faults = parser.add_subparsers(title="faults", metavar="FAULT", dest="fault", required=True)
 
-    kill = faults.add_parser("kill", help="SIGKILL a region or a process; it stays down until healed")
-    freeze = faults.add_parser("freeze", help="stop a region or a process without ending it (SIGSTOP)")
+    kill = faults.add_parser(
+        "kill", help="SIGKILL a region, a process or a replica; it stays down until healed"
+    )
+    freeze = faults.add_parser(
+        "freeze", help="stop a region, a process or a replica without ending it (SIGSTOP)"
+    )
     for fault in (kill, freeze):
-        fault.add_argument("target", metavar="REGION[/PROCESS]", help="or entry")
+        fault.add_argument("target", metavar="REGION[/PROCESS]", help="or REGION/replica/SERVICE, or entry")
+    fill = faults.add_parser("fill", help="no file of a process takes a write, as on a full disk")
+    starve = faults.add_parser("starve", help="a store may use no more memory")
+    for fault in (fill, starve):
+        fault.add_argument("target", metavar="REGION/PROCESS", help="eu-west/state, eu-west/cache")
+    missing = faults.add_parser("without", help="gateways do without a mechanism, to see what it is good for")
+    missing.add_argument(
+        "target", metavar="MECHANISM", choices=sorted(MECHANISMS), help=", ".join(MECHANISMS)
+    )
 
     cut = faults.add_parser("cut", help="nothing gets through a link, and nobody is told")
     slow = faults.add_parser("slow", help="a link takes longer")
@@ -36,7 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         fault.add_argument("--one-way", action="store_true", help="from A to B only")
 
     heal = faults.add_parser("heal", help="end faults: all of them, a region's, a process's or a link's")
-    heal.add_argument("target", metavar="REGION[/PROCESS]", nargs="?", help="everything by default")
+    heal.add_argument(
+        "target", metavar="REGION[/PROCESS]", nargs="?", help="or a mechanism; everything by default"
+    )
     heal.add_argument("other", metavar="B", nargs="?", help="with a second end: the link between the two")
 
 
@@ -52,6 +69,12 @@ def _apply(supervisor: SupervisorClient, arguments: argparse.Namespace) -> Await
             return supervisor.kill(arguments.target)
         case "freeze":
             return supervisor.freeze(arguments.target)
+        case "fill":
+            return supervisor.fill(arguments.target)
+        case "starve":
+            return supervisor.starve(arguments.target)
+        case "without":
+            return supervisor.without(arguments.target)
         case "cut":
             return supervisor.cut(arguments.a, arguments.b, one_way=arguments.one_way)
         case "slow":
@@ -72,6 +95,14 @@ def describe(arguments: argparse.Namespace) -> str:
             return f"{arguments.target} is killed; `atoll fault heal {arguments.target}` brings it back."
         case "freeze":
             return f"{arguments.target} is frozen; `atoll fault heal {arguments.target}` lets it go on."
+        case "fill":
+            return (
+                f"The disk of {arguments.target} is full; `atoll fault heal {arguments.target}` makes room."
+            )
+        case "starve":
+            return f"{arguments.target} may use no more memory; `atoll fault heal {arguments.target}` gives it back."
+        case "without":
+            return f"Gateways do without {arguments.target}; `atoll fault heal {arguments.target}` turns it on again."
         case "heal":
             if arguments.other is not None:
                 return f"The link {arguments.target} - {arguments.other} is healed."
