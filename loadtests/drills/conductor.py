@@ -13,10 +13,14 @@ from enum import StrEnum
 
 from loadtests.drills.figures import Phase
 from loadtests.drills.figures.blast import failed_elsewhere, homes
-from loadtests.drills.figures.collect import WARM_UP
 from loadtests.drills.record import Phases, Request
 from loadtests.drills.scenario import Drill, Durations
 from loadtests.drills.verdict import ENOUGH, budget_spent
+
+WARM_UP = 1 / 3
+"""So much of the time before the fault is not yet the steady state: connections and caches are cold, and Serve has not
+as many replicas as the rate needs.
+"""
 
 
 class Stage(StrEnum):
@@ -71,9 +75,7 @@ class Conductor:
         self._drill = drill
         self._steady: list[Request] = []
         self._homes: Mapping[str, str] = {}
-        self._begin_s = begin_s
         self._warm_s = begin_s + WARM_UP * durations.steady_s
-        """Who came before then warmed the run up: connections, caches, as many replicas as the rate needs."""
         self._steady_until_s = begin_s + durations.steady_s
         self._fault_for_s = durations.fault_s
         self._recovery_for_s = durations.recovery_s
@@ -151,11 +153,14 @@ class Conductor:
         )
 
     def phases(self, now_s: float) -> Phases:
-        """When each part began. Parts that have not begun, or were left out, begin at the end of what there was."""
+        """When each part began; the first, when the run was warm. Parts that never began, or were left out, begin at
+        the end of what there was.
+        """
         end_s = now_s if self._end_s is None else self._end_s
         heal_s = end_s if self._heal_s is None else self._heal_s
         fault_s = heal_s if self._fault_s is None else self._fault_s
-        return Phases(self._begin_s, min(fault_s, heal_s), heal_s, end_s)
+        fault_s = min(fault_s, heal_s)
+        return Phases(min(self._warm_s, fault_s), fault_s, heal_s, end_s)
 
     def _fault_at(self) -> float:
         return self._steady_until_s if self._fault_s is None else self._fault_s

@@ -52,6 +52,7 @@ class LoadDocument(_Strict):
     think: Duration = "1s"
     wait: Duration | None = None
     countries: list[Country] = []
+    services: list[Name] = []
     client_retries: int = Field(default=0, ge=0, le=10)
 
 
@@ -335,6 +336,7 @@ def _freeze(document: DrillDocument) -> Drill:
             think_s=seconds(load.think),
             wait_ms=(_seconds(load.wait) or 0.0) * 1000.0,
             countries=tuple(load.countries),
+            services=tuple(load.services),
             client_retries=load.client_retries,
         ),
         faults=tuple(map(_fault, document.faults)),

@@ -50,6 +50,8 @@ class Load:
     """Journey ``quote``: for so long a replica holds each request."""
     countries: tuple[str, ...] = ()
     """Only users from there; everywhere if empty."""
+    services: tuple[str, ...] = ()
+    """What they ask, of what is deployed; everything if empty."""
     client_retries: int = 0
     """How often users send again at once what failed (a retry storm)."""
 

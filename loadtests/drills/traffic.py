@@ -57,6 +57,7 @@ def command(
         "think": f"{load.think_s:g}",
         "wait-ms": f"{load.wait_ms:g}",
         "countries": ",".join(load.countries) or None,
+        "services": ",".join(load.services) or None,
         "sale-stock": SALE_STOCK,
         "client-retries": load.client_retries or None,
     }

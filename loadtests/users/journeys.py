@@ -72,10 +72,16 @@ class Shop:
     """Whose postcards are searched for, the most wanted first."""
     wait_ms: float = 0.0
 
+    @property
+    def quotes(self) -> str | None:
+        """The service that is asked for quotes: ``quote``, or else one like it (``quote-eu``)."""
+        like = sorted(name for name in self.services if name == "quote" or name.startswith("quote-"))
+        return like[0] if like else None
+
     def check(self, journey: str, *, sale: bool = False) -> None:
         """Raises `NothingToDo` if a visitor would find nothing."""
         wanted = {"quote"} if journey == "quote" else {"catalog", "quote", "cart", "checkout"}
-        if not self.services & wanted:
+        if self.quotes is None and not self.services & wanted:
             raise NothingToDo(
                 f"the journey {journey} needs one of the services {', '.join(sorted(wanted))}; deployed are "
                 f"{', '.join(sorted(self.services)) or 'none'}"
@@ -108,8 +114,8 @@ def _shop(shop: Shop, visitor: Visitor) -> Journey:
         found = yield from _search(shop, rng)
         for postcard in found[: rng.randint(1, LOOKS)]:
             yield Step("GET", f"/catalog/postcards/{postcard}", "/catalog/postcards/{id}", "catalog")
-    if "quote" in shop.services and rng.random() < ASKS_FOR_A_QUOTE:
-        yield _quote(shop, visitor)
+    if shop.quotes is not None and rng.random() < ASKS_FOR_A_QUOTE:
+        yield _quote(shop.quotes, shop, visitor)
     wanted = {rng.choice(goods.ARTICLES): rng.randint(1, 3) for _ in range(rng.randint(1, 2))}
     fills = rng.random() < FILLS_A_CART
     if "cart" in shop.services and fills:
@@ -127,7 +133,8 @@ def _flash_sale(shop: Shop, visitor: Visitor) -> Journey:
 
 
 def _quote_alone(shop: Shop, visitor: Visitor) -> Journey:
-    yield _quote(shop, visitor)
+    assert shop.quotes is not None, "`check` came first"
+    yield _quote(shop.quotes, shop, visitor)
 
 
 def _search(shop: Shop, rng: random.Random) -> Generator[Step, Outcome, list[str]]:
@@ -139,11 +146,11 @@ def _search(shop: Shop, rng: random.Random) -> Generator[Step, Outcome, list[str
     return [str(city.id)]
 
 
-def _quote(shop: Shop, visitor: Visitor) -> Step:
+def _quote(service: str, shop: Shop, visitor: Visitor) -> Step:
     to = visitor.rng.choice(shop.cities).id
     wait = f"&wait_ms={shop.wait_ms:.0f}" if shop.wait_ms else ""
-    path = f"/quote?from={visitor.city.id}&to={to}&weight_g={visitor.rng.randint(1, 40) * 50}{wait}"
-    return Step("GET", path, "/quote", "quote")
+    path = f"/{service}?from={visitor.city.id}&to={to}&weight_g={visitor.rng.randint(1, 40) * 50}{wait}"
+    return Step("GET", path, f"/{service}", service)
 
 
 def _put_into_cart(visitor: Visitor, sku: str, quantity: int) -> Step:

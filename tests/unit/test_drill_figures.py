@@ -243,15 +243,6 @@ def test_how_rarely_chance_looks_like_trouble() -> None:
     assert false == 0
 
 
-def test_a_cold_start_does_not_hide_what_is_slow() -> None:
-    record = region_loss(Loss(slow_for_s=9.0))
-    cold = tuple(
-        replace(one, ended_s=one.ended_s + 5.0) if one.due_s < BEGIN + 2 else one for one in record.requests
-    )
-    seen = figures(replace(record, requests=cold), drill())
-    assert (seen.settling["entry"].settled_s or 0.0) > 8.0
-
-
 # Recovery
 
 

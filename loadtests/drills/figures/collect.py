@@ -11,10 +11,8 @@ from loadtests.drills.figures.users import UserFigures, latency, user_figures
 from loadtests.drills.record import Phases, Record, Request, Way, Writes
 from loadtests.drills.scenario import Drill, ShapeKind
 
-WARM_UP = 1 / 3
-"""So much of the steady state is not what slow is measured by: connections and replicas are cold at first."""
 ENOUGH = 20
-"""Answers of the rest, or its p99 says nothing."""
+"""Answers in the steady state, or its p99 says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +136,7 @@ def _groups(request: Request) -> Iterable[str]:
 
 def _settling(phases: Phases, requests: Sequence[Request]) -> Settling:
     parts = by_phase(requests, phases)
-    warm_s = phases.begin_s + WARM_UP * (phases.fault_s - phases.begin_s)
-    steady = [request for request in parts[Phase.BEFORE] if request.due_s >= warm_s and not request.failed]
+    steady = [request for request in parts[Phase.BEFORE] if not request.failed]
     p99_s = latency(steady).p99_s if len(steady) >= ENOUGH else None
     return Settling(
         last_error_s=settling.last_error_s(parts[Phase.DURING], phases.fault_s),
