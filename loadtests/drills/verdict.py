@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from loadtests.drills.figures import Figures, find, flatten, value
 from loadtests.drills.record import Record
-from loadtests.drills.scenario import Drill, Expectation, Limits
+from loadtests.drills.scenario import Drill, Expectation, FaultKind, Limits
 
 TOO_BUSY = 0.8
 """Share of the machine's processor time above which its figures are the machine's own, not Atoll's (`design.md`)."""
@@ -68,8 +68,8 @@ def judge(figures: Figures, record: Record, drill: Drill, stopped: str = "") -> 
 
     1. **aborted**: it was stopped, or its error budget was spent;
     2. **inconclusive**: the steady state did not hold; or more than `TOO_BUSY` of the machine was in use, as a mean
-       over the whole drill, or between fault and heal (after the heal alone it may be: the processes of a region that
-       starts again take all there is for some seconds); or nobody looked how busy it was;
+       over the whole drill, or between fault and heal (after the heal alone it may be, and in a restart storm: the
+       processes of a region that starts again take all there is for some seconds); or nobody looked how busy it was;
     3. **failed**: an expectation or a limit did not hold;
     4. **inconclusive**: a figure that was expected has no value;
     5. **passed**.
@@ -77,7 +77,7 @@ def judge(figures: Figures, record: Record, drill: Drill, stopped: str = "") -> 
     flat = flatten(figures)
     judged = (*(_judged(flat, one) for one in drill.expectations), *_limits(flat, drill.limits))
     unsteady = list(_unsteady(flat, drill))
-    busy = list(_busy(flat))
+    busy = list(_busy(flat, drill))
     broken = [_broken(one) for one in judged if one.held is False]
     unseen = [f"{one.figure}: nothing was seen of it" for one in judged if one.held is None]
     spent = (
@@ -143,10 +143,13 @@ def _unsteady(flat: Mapping[str, float | None], drill: Drill) -> Iterator[str]:
         )
 
 
-def _busy(flat: Mapping[str, float | None]) -> Iterator[str]:
+def _busy(flat: Mapping[str, float | None], drill: Drill) -> Iterator[str]:
     if flat["busy.mean"] is None:
         yield "nobody looked how busy the machine was"
+    starts = any(fault.kind is FaultKind.RESTART_STORM for fault in drill.faults)
     for name, when in (("busy.mean", "of the whole drill"), ("during.busy", "between fault and heal")):
+        if name == "during.busy" and starts:
+            continue
         if (share := flat[name]) is not None and share > TOO_BUSY:
             yield (
                 f"the machine was too busy: {share:.0%} {when}, and over {TOO_BUSY:.0%} its figures are not Atoll's; "

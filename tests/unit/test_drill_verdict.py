@@ -7,7 +7,7 @@ from tests.unit.drill_records import Loss, drill, region_loss
 
 from loadtests.drills.figures import figures
 from loadtests.drills.record import Record
-from loadtests.drills.scenario import Drill, Expectation, Limits
+from loadtests.drills.scenario import Drill, Expectation, Fault, FaultKind, Limits
 from loadtests.drills.verdict import Judged, Outcome, Verdict, budget_spent, judge, written
 
 
@@ -74,6 +74,19 @@ def test_a_busy_machine_shows_nothing_whatever_was_seen() -> None:
 
 def test_a_region_that_starts_again_may_take_the_machine() -> None:
     assert verdict(Loss(busy_in_recovery=1.0)).outcome is Outcome.PASSED
+
+
+def test_so_may_one_whose_restart_is_the_fault() -> None:
+    record = region_loss(Loss())
+    phases = record.phases
+    busy = tuple(
+        replace(sample, busy=1.0 if phases.fault_s < sample.at_s <= phases.heal_s else 0.4)
+        for sample in record.samples
+    )
+    record = replace(record, samples=busy)
+    for kind, outcome in ((FaultKind.RESTART_STORM, Outcome.PASSED), (FaultKind.KILL, Outcome.INCONCLUSIVE)):
+        storm = drill(faults=(Fault(kind, "eu-west"),))
+        assert judge(figures(record, storm), record, storm).outcome is outcome
 
 
 def test_a_machine_that_is_busy_over_the_whole_drill_shows_nothing() -> None:
