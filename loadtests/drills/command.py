@@ -16,6 +16,7 @@ from atoll.cell.paths import RunPaths
 from atoll.cli import output
 from atoll.cli.exits import CommandError, Exit
 from atoll.clock import SystemClock
+from atoll.topology import load
 from loadtests.bench.workbench import machine
 from loadtests.drills import report
 from loadtests.drills.compare import CompareError, Comparison, compare
@@ -24,6 +25,7 @@ from loadtests.drills.document import FOLDER, DrillError, read_drill
 from loadtests.drills.figures import figures
 from loadtests.drills.injection import HealFailed, InjectionFailed
 from loadtests.drills.lock import DrillRunning, drill_lock
+from loadtests.drills.nearest import nearest
 from loadtests.drills.page import page
 from loadtests.drills.rehearsal import Over, Rehearsal
 from loadtests.drills.report import DRILL, DrillDocument, ReportError, Setting
@@ -109,6 +111,7 @@ async def hold(drill: Drill, options: Options, target: Target) -> DrillDocument 
     folder.mkdir(exist_ok=True)
     clock = SystemClock()
     began = clock.wall()
+    homes = None if target.topology_file is None else nearest(load(target.topology_file))
     console = output.console(sys.stderr)
     with Summary(console, drill, durations) as summary:
         rehearsal = Rehearsal(
@@ -119,6 +122,7 @@ async def hold(drill: Drill, options: Options, target: Target) -> DrillDocument 
             clock,
             seed=options.seed,
             without=options.without,
+            homes=homes,
             heard=lambda record, _: summary.update(record),
         )
         try:
@@ -130,17 +134,23 @@ async def hold(drill: Drill, options: Options, target: Target) -> DrillDocument 
             return None
         if over.course.end is End.INTERRUPTED:
             return None
-        document = await _judged(drill, durations, over, options, target, began)
+        document = await _judged(drill, durations, over, options, target, homes, began)
         summary.end(document)
     return document
 
 
 async def _judged(
-    drill: Drill, durations: Durations, over: Over, options: Options, target: Target, began: float
+    drill: Drill,
+    durations: Durations,
+    over: Over,
+    options: Options,
+    target: Target,
+    homes: Mapping[str, str] | None,
+    began: float,
 ) -> DrillDocument:
     stopped = over.course.reason if over.course.end is End.ABORTED else ""
     status = await target.status()
-    seen = figures(over.record, drill)
+    seen = figures(over.record, drill, homes)
     return report.document(
         over.record,
         drill,

@@ -71,10 +71,13 @@ class Course:
 class Conductor:
     """Decides. Times are seconds of one monotonic clock, given with each call."""
 
-    def __init__(self, drill: Drill, durations: Durations, begin_s: float) -> None:
+    def __init__(
+        self, drill: Drill, durations: Durations, begin_s: float, homes: Mapping[str, str] | None = None
+    ) -> None:
+        """`homes` is country -> its users' nearest region; else who serves them before the fault."""
         self._drill = drill
         self._steady: list[Request] = []
-        self._homes: Mapping[str, str] = {}
+        self._homes: Mapping[str, str] = homes or {}
         self._warm_s = begin_s + WARM_UP * durations.steady_s
         self._steady_until_s = begin_s + durations.steady_s
         self._fault_for_s = durations.fault_s
@@ -124,7 +127,7 @@ class Conductor:
                 self._stage = Stage.FAULT
                 self._fault_s = now_s
                 self._seen = self._failed = self._elsewhere = 0
-                self._homes = homes({Phase.BEFORE: self._steady, Phase.AFTER: ()})
+                self._homes = self._homes or homes({Phase.BEFORE: self._steady, Phase.AFTER: ()})
                 self._must_heal = True
                 return Do.INJECT
             case Stage.FAULT if now_s >= self._fault_at() + self._fault_for_s:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,10 +47,11 @@ class Rehearsal:
         *,
         seed: int = 0,
         without: str = "",
+        homes: Mapping[str, str] | None = None,
         heard: Heard = lambda *_: None,
     ) -> None:
-        """`folder` gets the users' files. `without` is a mechanism that the target does without meanwhile. `heard` is
-        told once a second what was seen so far.
+        """`folder` gets the users' files. `without` is a mechanism that the target does without meanwhile. `homes` is
+        as for `Conductor`. `heard` is told once a second what was seen so far.
         """
         self._drill = drill
         self._durations = durations
@@ -59,6 +60,7 @@ class Rehearsal:
         self._clock = clock
         self._seed = seed
         self._without = without
+        self._homes = homes
         self._heard = heard
         self._requests: list[Request] = []
         self._samples: list[Sample] = []
@@ -83,7 +85,7 @@ class Rehearsal:
             async with Traffic(
                 load, self._target.url, self._target.topology_file, self._folder, planned_s, self._seed
             ) as traffic:
-                conductor = self._conductor = Conductor(self._drill, times, traffic.begin_s)
+                conductor = self._conductor = Conductor(self._drill, times, traffic.begin_s, self._homes)
                 sampling = asyncio.create_task(self._sample())
                 try:
                     await self._follow(conductor, traffic)

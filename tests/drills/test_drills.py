@@ -45,14 +45,28 @@ def explained(run: Run, drill: str, done: "subprocess.CompletedProcess[str]") ->
     return f"{done.stdout}{done.stderr}{said}"
 
 
-def test_the_loss_of_a_region_passes(run: Run) -> None:
+def held(run: Run, done: "subprocess.CompletedProcess[str]") -> dict[str, bool | None]:
+    """Figure -> whether its expectation held. What the machine has to do with is left to the verdict: it may have other
+    things to do, and tests are no benchmarks.
+    """
+    verdict = report(run, "region-loss")["verdict"]
+    statuses = {"passed": 0, "failed": 1, "inconclusive": 4, "aborted": 4}
+    assert done.returncode == statuses[verdict["outcome"]], explained(run, "region-loss", done)
+    return {one["figure"]: one["held"] for one in verdict["expectations"]}
+
+
+def test_who_comes_through_the_entry_does_not_notice_the_loss_of_a_region(run: Run) -> None:
     done = run.atoll("drill", "region-loss", "--short", within_s=SHORT_S)
-    if done.returncode == 4 and "too busy" in done.stderr + done.stdout:
-        pytest.skip(f"the machine was too busy to say anything: {done.stderr[-600:]}")
-    assert done.returncode == 0, explained(run, "region-loss", done)
-    document = report(run, "region-loss")
-    assert document["verdict"]["outcome"] == "passed"
-    assert document["figures"]["during.entry.errors.replayable"] == 0
+    kept = held(run, done)
+    for figure in (
+        "before.share.eu-west",
+        "during.share.eu-west",
+        "during.entry.errors.replayable",
+        "after.entry.errors.replayable",
+        "amplification.over_budget",
+        "failed_elsewhere",
+    ):
+        assert kept[figure], f"{figure}: {explained(run, 'region-loss', done)}"
     assert "<html" in (run.folder / "build" / "drills" / "region-loss.html").read_text()
     assert run.status()["faults"] == []
 
@@ -90,9 +104,5 @@ def test_without_failover_the_same_drill_is_red(run: Run) -> None:
     text = (FOLDER / "region-loss.toml").read_text()
     scenario.write_text(re.sub(r'(?s)(\[short\].*recovery = )"\d+s"', r'\1"5s"', text))
     done = run.atoll("drill", str(scenario), "--short", "--without", "failover", within_s=SHORT_S)
-    if done.returncode == 4 and "too busy" in done.stderr + done.stdout:
-        pytest.skip("the machine was too busy to say anything")
-    assert done.returncode == 1, explained(run, "region-loss", done)
-    failed = [one for one in report(run, "region-loss")["verdict"]["expectations"] if one["held"] is False]
-    assert "during.entry.errors.replayable" in {one["figure"] for one in failed}
+    assert held(run, done)["during.entry.errors.replayable"] is False, explained(run, "region-loss", done)
     assert run.status()["faults"] == [], "failover is on again"

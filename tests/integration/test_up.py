@@ -229,8 +229,9 @@ def test_the_commands_of_the_readme_work(run: Run) -> None:
             timeout=400,
             check=False,
         )
-        if " drill " in line and done.returncode == 4 and "too busy" in done.stderr:
-            continue  # that is for a machine with nothing else to do
+        if " drill " in line:  # its verdict is also of the machine, which may have other things to do
+            assert done.returncode in {0, 1, 4} and "Report: " in done.stderr, done.stderr
+            continue
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         assert "problem+json" not in done.stdout, f"{line}\n{done.stdout}"
 
