@@ -14,9 +14,9 @@ from tests.integration.regions import Run
 
 from loadtests.drills.document import FOLDER
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(700)
 
-SHORT_S = 200.0
+SHORT_S = 400.0
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def run(local_run: Run) -> Run:
         )
 
     local_run.must("fault", "heal")
-    local_run.until(whole, 120, "all regions ready and trusted by all")
+    local_run.until(whole, 300, "all regions ready and trusted by all")
     return local_run
 
 
