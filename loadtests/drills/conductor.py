@@ -78,6 +78,7 @@ class Conductor:
         self._drill = drill
         self._steady: list[Request] = []
         self._homes: Mapping[str, str] = homes or {}
+        self._begin_s = begin_s
         self._warm_s = begin_s + WARM_UP * durations.steady_s
         self._steady_until_s = begin_s + durations.steady_s
         self._fault_for_s = durations.fault_s
@@ -156,14 +157,12 @@ class Conductor:
         )
 
     def phases(self, now_s: float) -> Phases:
-        """When each part began; the first, when the run was warm. Parts that never began, or were left out, begin at
-        the end of what there was.
-        """
+        """When each part began. Parts that have not begun, or were left out, begin at the end of what there was."""
         end_s = now_s if self._end_s is None else self._end_s
         heal_s = end_s if self._heal_s is None else self._heal_s
         fault_s = heal_s if self._fault_s is None else self._fault_s
         fault_s = min(fault_s, heal_s)
-        return Phases(min(self._warm_s, fault_s), fault_s, heal_s, end_s)
+        return Phases(self._begin_s, fault_s, heal_s, end_s, warm_s=min(self._warm_s, fault_s))
 
     def _fault_at(self) -> float:
         return self._steady_until_s if self._fault_s is None else self._fault_s

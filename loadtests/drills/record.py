@@ -127,6 +127,13 @@ class Phases:
     fault_s: float
     heal_s: float
     end_s: float
+    warm_s: float | None = None
+    """What was due before then warmed the run up, and counts as nothing; None: all counts from the beginning."""
+
+    @property
+    def steady_s(self) -> float:
+        """When the steady state began."""
+        return self.begin_s if self.warm_s is None else self.warm_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ def document(
     record: Record, drill: Drill, figures: Figures, verdict: Verdict, setting: Setting
 ) -> DrillDocument:
     """Puts it together."""
-    begin_s = record.phases.begin_s
+    begin_s = record.phases.steady_s
     marks = _most_telling(
         [
             MarkDocument(round(mark.at_s - begin_s, 3), mark.kind, mark.text)

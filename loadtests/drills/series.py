@@ -53,10 +53,10 @@ class SampleSeries:
 def seconds(record: Record) -> Seconds:
     """The requests that were due from the beginning to the end of the drill, the last second begun included."""
     phases = record.phases
-    size = max(1, math.ceil(phases.end_s - phases.begin_s))
+    size = max(1, math.ceil(phases.end_s - phases.steady_s))
     bins: list[list[Request]] = [[] for _ in range(size)]
     for request in counted(record):
-        bins[min(size - 1, int(request.due_s - phases.begin_s))].append(request)
+        bins[min(size - 1, int(request.due_s - phases.steady_s))].append(request)
     took = [sorted(one.seconds for one in part if not one.failed) for part in bins]
     return Seconds(
         requests=tuple(map(len, bins)),

@@ -88,8 +88,9 @@ def test_it_injects_heals_and_ends_as_the_schedule_says() -> None:
     assert conduct(conductor, steady()) == [(10.0, Do.INJECT), (30.0, Do.HEAL), (45.0, Do.END)]
     phases = conductor.phases(200)
     assert (phases.begin_s, phases.fault_s, phases.heal_s, phases.end_s) == pytest.approx(
-        (100 + 10 / 3, 110, 130, 145)
+        (100, 110, 130, 145)
     )
+    assert phases.warm_s == pytest.approx(100 + 10 / 3)
     assert conductor.course(200).end is End.COMPLETE
 
 

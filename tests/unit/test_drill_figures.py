@@ -60,6 +60,23 @@ def test_every_request_belongs_to_one_phase(times: list[tuple[float, float]]) ->
     assert sum(map(len, by_phase(requests, PHASES).values())) == len(requests)
 
 
+def test_what_warms_the_run_up_does_not_count() -> None:
+    record = region_loss(Loss())
+    phases = record.phases
+    cold = replace(
+        record,
+        phases=replace(phases, warm_s=phases.begin_s + 5.0),
+        requests=tuple(
+            replace(one, error="full", region="") if one.due_s < phases.begin_s + 5.0 else one
+            for one in record.requests
+        ),
+    )
+    assert figures(replace(cold, phases=phases), drill()).phases[Phase.BEFORE].users.errors
+    seen = figures(cold, drill()).phases[Phase.BEFORE]
+    assert not seen.users.errors
+    assert seen.seconds == pytest.approx(phases.fault_s - phases.begin_s - 5.0)
+
+
 def test_what_was_due_before_the_steady_state_warms_up_and_does_not_count() -> None:
     record = region_loss()
     early = replace(record, requests=(request(-5.0, error="500"), *record.requests))

@@ -77,7 +77,7 @@ def figures(record: Record, drill: Drill, homes: Mapping[str, str] | None = None
     requests = counted(record)
     parts = by_phase(requests, record.phases)
     felt = [*parts[Phase.DURING], *parts[Phase.AFTER]]
-    samples = seen_in(record.samples, record.phases.begin_s, record.phases.end_s)
+    samples = seen_in(record.samples, record.phases.steady_s, record.phases.end_s)
     regions = frozenset(
         {name for sample in record.samples for name in sample.regions}
         | {request.region for request in requests if request.region}

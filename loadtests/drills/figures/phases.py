@@ -38,7 +38,7 @@ def counted(record: Record) -> tuple[Request, ...]:
             (
                 request
                 for request in record.requests
-                if phases.begin_s <= request.due_s <= phases.end_s and request.error != UNFINISHED
+                if phases.steady_s <= request.due_s <= phases.end_s and request.error != UNFINISHED
             ),
             key=lambda request: request.due_s,
         )
@@ -57,7 +57,7 @@ def span(phase: Phase, phases: Phases) -> tuple[float, float]:
     """When a phase begins and ends."""
     match phase:
         case Phase.BEFORE:
-            return phases.begin_s, phases.fault_s
+            return phases.steady_s, phases.fault_s
         case Phase.DURING:
             return phases.fault_s, phases.heal_s
         case Phase.AFTER:
