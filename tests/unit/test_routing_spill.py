@@ -162,6 +162,13 @@ def test_shares_always_sum_to_one_over_eligible_regions(looks: list[list[RegionV
             assert sorted(ranking.draw(random.Random(1))) == sorted(ranking.regions)
 
 
+def test_a_share_is_never_more_than_all_however_its_parts_were_rounded() -> None:
+    spill = Spill(ManualClock(), POLICY)
+    spill._shares = {NEAR: 1.0 + 2**-52}
+    spill._tidy(HOME, POLICY.spill_start)
+    assert spill._shares == {HOME: 0.0, NEAR: 1.0}
+
+
 def spilled(demand: float, others: Mapping[str, float], capacity: int = 10_000) -> float:
     """The share that leaves, once the loop has settled on figures that are exact and fresh."""
     clock = ManualClock()

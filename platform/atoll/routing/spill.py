@@ -302,6 +302,7 @@ class Spill:
         for place, room in zip(places, rooms, strict=True):
             if room > 0.0:
                 self._shares[place.region] = self._shares.get(place.region, 0.0) + lost.share * room / total
+        self._shares = _at_most_all(self._shares)
 
     # --- Load moves
 
@@ -423,6 +424,7 @@ class Spill:
         """Keeps the sum at one, and lets crumbs come home once nothing is to be spilled."""
         least = CRUMB if level <= self._policy.spill_start else 1e-9
         away = {region: share for region, share in self._shares.items() if region != home and share >= least}
+        away = _at_most_all(away)
         self._shares = {home: 1.0} if not away else {home: max(0.0, 1.0 - sum(away.values())), **away}
 
     # --- In words
@@ -443,3 +445,9 @@ class Spill:
             if share > 0.0 or place.region == home:
                 reasons[place.region] = words
         return reasons
+
+
+def _at_most_all(shares: Mapping[str, float]) -> dict[str, float]:
+    """Rounding may have made their sum a little more than one."""
+    whole = max(1.0, sum(shares.values()))
+    return {region: share / whole for region, share in shares.items()}
