@@ -15,6 +15,7 @@ from atoll import state
 from atoll.calls import ASK_ELSEWHERE, Caller
 from atoll.clock import SystemClock
 from atoll.middleware import AtollMiddleware
+from atoll.resilience.deadline import Deadline
 from atoll.state.sdk.scope import entered
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
@@ -194,6 +195,42 @@ async def test_strong_registers_are_one_truth_in_every_region(three: Cells) -> N
         assert await stock.put("sku-2", 2, operation="once") == first
         found = await stock.get("sku-2")
         assert found is not None and found.value == 1
+
+
+async def test_updates_at_once_share_changes_in_every_region(three: Cells) -> None:
+    stock = state.strong("stock", model=int)
+
+    async def founded() -> bool:
+        with entered(three[A].request()), contextlib.suppress(state.Unavailable):
+            await stock.get("busy")
+            return True
+        return False
+
+    await until(founded, 30)
+
+    def commits() -> int:
+        agents = [three[region].agent for region in (A, B, C)]
+        return sum(agent.strong.statistics().commits for agent in agents if agent is not None)
+
+    before = commits()
+
+    async def buy(region: str) -> list[state.Found[int]]:
+        scope = three[region].request()
+        scope.deadline = Deadline(SystemClock(), 60.0)
+        with entered(scope):
+            return await asyncio.gather(*(stock.update("busy", _one_more) for _ in range(50)))
+
+    told = [one for found in await asyncio.gather(*map(buy, (A, B, C))) for one in found]
+    assert sorted(one.value for one in told) == list(range(1, 151))
+    assert len({one.version for one in told}) == 150
+    assert commits() - before < 75, "one for each update without sharing, and those tried in vain"
+    with entered(three[B].request()):
+        found = await stock.get("busy")
+    assert found == max(told, key=lambda one: one.version)
+
+
+def _one_more(left: int | None) -> int:
+    return (left or 0) + 1
 
 
 def _one_less(left: int | None) -> int:

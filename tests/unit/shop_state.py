@@ -15,7 +15,7 @@ from atoll.state.sdk.access import StateAccess
 from atoll.state.sdk.following import Follow
 from atoll.state.sdk.regional import RegionalState
 from atoll.state.session import SessionTokens
-from atoll.state.strong.backend import Change, Outcome, Unavailable, Unknown, Versioned
+from atoll.state.strong.backend import Change, Outcome, StrongBackend, Unavailable, Unknown, Versioned
 from atoll.state.strong.register import EMPTY, Value, change
 from atoll.state.vector import Vector
 from atoll.state.wiring import wire_namespaces
@@ -84,7 +84,7 @@ class Registers:
         return self._chance is not None and self._chance.random() < self.loss
 
 
-def shop_state(clock: Clock, registers: Registers, chance: Random | None = None) -> StateAccess:
+def shop_state(clock: Clock, registers: StrongBackend, chance: Random | None = None) -> StateAccess:
     """A region of `shop.toml`."""
     model = ModelStore(clock)
     model.open(REGION, "a-test")

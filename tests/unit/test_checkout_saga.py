@@ -18,6 +18,7 @@ from tests.unit.shop_state import Registers, shop_state
 from atoll import state
 from atoll.clock import Clock
 from atoll.simulate.loop import VirtualLoop, run
+from atoll.state.sdk.access import StateAccess
 from atoll.state.sdk.scope import entered
 from atoll_services.checkout.abandoned import Abandoned
 from atoll_services.checkout.order import Order, Phase
@@ -30,6 +31,8 @@ from atoll_services.inventory.stock import HELD_S, ReservationState, Stock
 SKUS = ("dublin", "tokyo")
 ON_HAND = 4
 BUYERS = 4
+PROCESSES = 5
+"""Whose updates don't share changes with each other's."""
 SEEDS = 250
 SENT = 5
 """How often each purchase is sent before the faults end; then it is sent until it has an outcome."""
@@ -112,14 +115,16 @@ def simulate(seed: int, steps: Steps = as_built, *, give_up: bool = False) -> Fo
 async def _simulated(chance: Random, loop: VirtualLoop, steps: Steps, *, give_up: bool) -> Found:
     registers = Registers(chance, loss=chance.choice((0.0, 0.05, 0.2)))
     registers.remembered = chance.choice((2, 64))  # the saga doesn't need the registers' memory of operations
-    access = shop_state(loop.clock, registers, chance)
+    processes = [shop_state(loop.clock, registers, chance) for _ in range(PROCESSES)]
     found = Found()
-    with entered(access.scope()):
+    with entered(processes[0].scope()):
         inventory = Inventory(loop.clock)
         for sku in SKUS:
             await _until_done(partial(inventory.count, sku, ON_HAND))
         names = [f"p{number}" for number in range(BUYERS)]
-        await asyncio.gather(*(_buyer(name, chance, steps, found, give_up=give_up) for name in names))
+        await asyncio.gather(
+            *(_buyer(name, chance, processes, steps, found, give_up=give_up) for name in names)
+        )
         registers.loss = 0.0
         await asyncio.sleep(60)  # whatever is late has come
         if give_up:
@@ -135,7 +140,15 @@ async def _simulated(chance: Random, loop: VirtualLoop, steps: Steps, *, give_up
     return found
 
 
-async def _buyer(name: str, chance: Random, steps: Steps, found: Found, *, give_up: bool) -> None:
+async def _buyer(
+    name: str,
+    chance: Random,
+    processes: Sequence[StateAccess],
+    steps: Steps,
+    found: Found,
+    *,
+    give_up: bool,
+) -> None:
     """Sends one purchase several times, now and then while an earlier one is still at work."""
     items = {sku: chance.randint(1, 2) for sku in SKUS if chance.random() < 0.7} or {SKUS[0]: 1}
     wanted = Order(items=items, cents=250 * sum(items.values()), fingerprint=name)
@@ -143,7 +156,8 @@ async def _buyer(name: str, chance: Random, steps: Steps, found: Found, *, give_
     outcomes = found.outcomes.setdefault(name, set())
 
     async def attempt() -> None:
-        outcomes.add((await Saga(steps(chance)).carry_out(name, wanted, card)).phase)
+        with entered(chance.choice(processes).scope()):
+            outcomes.add((await Saga(steps(chance)).carry_out(name, wanted, card)).phase)
 
     async def sent() -> None:
         attempting = asyncio.create_task(attempt())

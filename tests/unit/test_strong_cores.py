@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.broken_strong import ReusesBallot
 
+from atoll.channel import Wire
 from atoll.clock import ManualClock
 from atoll.state.strong.acceptor import EMPTY, Acceptor, accept, prepare
 from atoll.state.strong.backend import (
@@ -47,8 +48,9 @@ from atoll.state.strong.messages import (
     Stale,
 )
 from atoll.state.strong.proposer import Beaten, Chosen, Exchange, NoMajority, Outdated, Proposer, Transition
-from atoll.state.strong.queue import BATCH, Queue
+from atoll.state.strong.queue import BATCH, TURN_S, Queue
 from atoll.state.strong.register import REMEMBERED, Value, change, changes, decode
+from atoll.state.strong.wire import decode_change, encode_change
 
 APPLE = Register("stock", "apple")
 BALLOTS = st.builds(
@@ -320,7 +322,7 @@ def test_several_changes_share_a_round_and_what_is_withdrawn_is_left_out() -> No
     queue: Queue[str] = Queue()
     entries = [queue.put(f"t{n}", Change(ANY, f"v{n}".encode(), f"op-{n}")) for n in range(BATCH + 3)]
     read = queue.put("read")
-    batch = queue.batch()
+    batch = queue.batch(0.0)
     assert len(batch.entries) == BATCH
     queue.withdraw(entries[1])
     encoded = batch.transition(None)
@@ -330,10 +332,67 @@ def test_several_changes_share_a_round_and_what_is_withdrawn_is_left_out() -> No
     assert answers[entries[2]].outcome == Committed(2)
     for entry in answers:
         queue.withdraw(entry)
-    rest = queue.batch()
+    rest = queue.batch(0.0)
     assert rest.entries == [*entries[BATCH:], read] and not rest.only_reads
     [*_, (last, answer)] = rest.answers(rest.transition(encoded))
     assert last is read and answer.value == Versioned(BATCH + 2, f"v{BATCH + 2}".encode())
+
+
+def test_who_takes_turns_is_refused_at_once_in_vain_and_waited_for_when_it_is_next() -> None:
+    before, _ = changes(Value(), [Change(ABSENT, b"v", "0")])
+    queue: Queue[str] = Queue()
+    first, second, third = (queue.put(name, Change(1, b"v", f"{name}-1", caller=name)) for name in "abc")
+    batch = queue.batch(0.0)
+    assert batch.entries == [first], "one at a time"
+    value = batch.transition(before.encode())
+    queue.settle(first, Committed(2), 0.0)
+    refused = queue.vain(value)
+    assert [entry for entry, _ in refused] == [second, third]
+    for entry, answer in refused:
+        assert answer.outcome == Conflict(Versioned(2, b"v"))
+        queue.settle(entry, answer.outcome, 0.0)
+    again = queue.put("a", Change(2, b"a2", "a-2", caller="a"))
+    last = queue.put("c", Change(2, b"c2", "c-2", caller="c"))
+    assert queue.batch(0.1).entries == [] and queue.waits_s(0.1) == pytest.approx(TURN_S - 0.1), "b is next"
+    put = queue.put("put", Change(ANY, b"p", "p-1"))
+    assert queue.batch(0.1).entries == [put], "who takes no turns waits for nobody"
+    queue.withdraw(put)
+    batch = queue.batch(TURN_S)
+    assert batch.entries == [last], "b did not come, and c was refused before a came"
+    value = batch.transition(value)
+    queue.settle(last, Committed(3), TURN_S)
+    [(vain, answer)] = queue.vain(value)
+    assert vain is again and answer.outcome == Conflict(Versioned(3, b"c2"))
+
+
+def test_what_was_proposed_or_made_is_not_refused_as_vain() -> None:
+    queue: Queue[str] = Queue()
+    made = Change(1, b"v2", "made", caller="a")
+    value, _ = changes(Value(), [Change(ABSENT, b"v1", "0"), made])
+    queue.put("again", made)
+    proposed = queue.put("b", Change(1, b"w2", "proposed", caller="b"))
+    proposed.proposed = True
+    assert queue.vain(value.encode()) == []
+
+
+def test_a_change_that_stands_for_several_raises_the_version_by_as_many() -> None:
+    value, outcomes = changes(Value(), [Change(ABSENT, b"v", "1", changes=3), Change(3, b"w", "2")])
+    assert outcomes == [Committed(3), Committed(4)] and value.version == 4
+    with pytest.raises(ValueError, match="not for 0"):
+        Change(ANY, b"v", "1", changes=0)
+
+
+@pytest.mark.parametrize(
+    ("message", "change"),
+    [
+        (["any", b"v", "id"], Change(ANY, b"v", "id")),
+        ([7, None, "id", 2, "me", "of a successor"], Change(7, DELETE, "id", 2, "me")),
+    ],
+    ids=["of the release before", "of the next one"],
+)
+def test_changes_on_the_wire(message: list[Wire], change: Change) -> None:
+    assert decode_change(message) == change
+    assert decode_change(encode_change(change)) == change
 
 
 # --- Membership

@@ -33,7 +33,7 @@ def test_a_seed_always_gives_the_same_run() -> None:
 
 
 def test_without_faults_all_get_an_outcome_and_a_home_stays_warm() -> None:
-    shape = Shape(acceptors=3, faults=0, loss=0.0, membership=False, wipe=False, homely=1.0)
+    shape = Shape(acceptors=3, faults=0, loss=0.0, membership=False, wipe=False, homely=1.0, turns=0.0)
     commits = warm = 0
     for seed in range(10):
         result = simulate(seed, Parts(), shape)

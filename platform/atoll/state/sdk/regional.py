@@ -8,6 +8,7 @@ from random import Random
 from atoll.clock import Clock
 from atoll.resilience.deadline import Deadline
 from atoll.state.errors import StateError
+from atoll.state.sdk.combining import Combining
 from atoll.state.sdk.following import Acknowledgements, Follow, Following
 from atoll.state.sdk.waits import Waits
 from atoll.state.session import Session, kept
@@ -73,6 +74,7 @@ class RegionalState:
         self.region = region
         self.store = store
         self.strong = strong
+        self.combining = Combining(strong)
         self.clock = clock
         self.chance = chance
         self._namespaces = namespaces
@@ -198,6 +200,7 @@ class RegionalState:
 
     async def close(self) -> None:
         """Ends its tasks; the store is its owner's to close."""
+        await self.combining.close()
         await self._following.close()
         await self._acknowledgements.close()
         await self._waits.close()

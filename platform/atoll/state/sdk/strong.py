@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from atoll.resilience.backoff import Backoff
 from atoll.resilience.deadline import Deadline
+from atoll.state.sdk.combining import settled
 from atoll.state.sdk.regional import RegionalState
 from atoll.state.sdk.scope import current
 from atoll.state.strong.backend import (
@@ -26,8 +27,6 @@ from atoll.state.strong.backend import (
     Conflict,
     Delete,
     Expect,
-    Outcome,
-    StrongBackend,
     Unavailable,
     Unknown,
     Versioned,
@@ -78,7 +77,7 @@ class Strong(Generic[T]):
     async def get(self, key: str) -> Found[T] | None:
         """The value; None if there is none."""
         regional, deadline = _here(self.name, writes=False)
-        found = await regional.strong.get(self.name, key, timeout_s=_left(deadline))
+        found = await regional.strong.get(self.name, key, timeout_s=deadline.remaining_s)
         return self._found(key, found)
 
     async def put(self, key: str, value: T, *, operation: str | None = None) -> int:
@@ -105,27 +104,49 @@ class Strong(Generic[T]):
         """Replaces the value by ``change(value)``, again and again until nobody came in between.
 
         `change` gets None where there is no value, is called once for each try, and must do nothing else. What it
-        raises ends the update, and nothing is changed.
+        raises ends the update, and nothing is changed. Updates of a register that this process makes at the same time
+        share round trips: each has its own value and version, as if they had come one after the other. One that has
+        a name goes by itself; repeated after others have followed, it answers with the value that is there now.
+        """
+        if operation is not None:
+            return await self._update_once(key, change, operation)
+        regional, deadline = _here(self.name)
+
+        def apply(before: bytes | None) -> bytes:
+            return self.codec.encode(
+                change(None if before is None else self.codec.decode(before, self.name, key))
+            )
+
+        made = await regional.combining.update(self.name, key, apply, deadline)
+        return Found(self.codec.decode(made.value, self.name, key), made.version)
+
+    async def _update_once(self, key: str, change: Callable[[T | None], T], operation: str) -> Found[T]:
+        """Every try has the same id, so that a repetition finds the one that was made, whichever it was. Once an id
+        was refused for good the next one is taken, by a repetition as well: it is refused the same ones.
         """
         regional, deadline = _here(self.name)
-        name = operation or uuid.uuid4().hex
-        seen = await self.get(key)
         backoff = Backoff(AGAIN_BASE_S, AGAIN_CAP_S, regional.chance)
-        for attempt in range(10**9):
+        seen = await self.get(key)
+        refused = 0
+        while True:
             value = change(None if seen is None else seen.value)
-            wanted = Change(
-                ABSENT if seen is None else seen.version, self.codec.encode(value), f"{name}/{attempt}"
-            )
-            outcome = await _settled(regional.strong, self.name, key, wanted, deadline)
+            expect = ABSENT if seen is None else seen.version
+            wanted = Change(expect, self.codec.encode(value), f"{operation}/{refused}")
+            outcome = await settled(regional.strong, self.name, key, wanted, lambda: deadline.remaining_s)
             if isinstance(outcome, Committed):
-                return Found(value, outcome.version)
-            seen = self._found(key, outcome.current)
-            if deadline is not None and deadline.expired:
-                break
+                if seen is None or outcome.version > seen.version:
+                    return Found(value, outcome.version)
+                return seen
+            now = self._found(key, outcome.current)
+            if expect is ABSENT or (now is not None and now.version == expect):
+                refused += 1
+            seen = now
+            if deadline.expired:
+                raise Unavailable(
+                    f"strong register {self.name}/{key} was changed by others at every try until the deadline; "
+                    "nothing was done"
+                )
             await asyncio.sleep(backoff.next_s())
-        raise Unavailable(
-            f"strong register {self.name}/{key} was changed by others at every try until the deadline; nothing was done"
-        )
 
     @asynccontextmanager
     async def lease(self, name: str, term_s: float, *, wait_s: float = 0.0) -> AsyncIterator[Lease | None]:
@@ -147,7 +168,7 @@ class Strong(Generic[T]):
     ) -> int:
         regional, deadline = _here(self.name)
         wanted = Change(expect, value, operation or uuid.uuid4().hex)
-        outcome = await _settled(regional.strong, self.name, key, wanted, deadline)
+        outcome = await settled(regional.strong, self.name, key, wanted, lambda: deadline.remaining_s)
         if isinstance(outcome, Conflict):
             raise Changed(self.name, key, self._found(key, outcome.current))
         return outcome.version
@@ -165,30 +186,11 @@ def strong(name: str, model: Any = None) -> Strong[Any]:
     return Strong(name, codec_for(model))
 
 
-def _here(name: str, *, writes: bool = True) -> tuple[RegionalState, Deadline | None]:
+def _here(name: str, *, writes: bool = True) -> tuple[RegionalState, Deadline]:
     scope = current()
     scope.regional.strong_namespace(name)
     scope.wrote = scope.wrote or writes
-    return scope.regional, scope.deadline
-
-
-def _left(deadline: Deadline | None) -> float:
-    return TIMEOUT_S if deadline is None else deadline.remaining_s
-
-
-async def _settled(
-    backend: StrongBackend, namespace: str, key: str, change: Change, deadline: Deadline | None
-) -> Outcome:
-    """The outcome; one that got lost is asked for again, under the same operation id, while there is time."""
-    try:
-        return await backend.change(namespace, key, change, timeout_s=_left(deadline))
-    except Unknown as unknown:
-        if deadline is None or deadline.expired:
-            raise
-        try:
-            return await backend.change(namespace, key, change, timeout_s=_left(deadline))
-        except Unavailable:
-            raise unknown from None
+    return scope.regional, scope.deadline or Deadline(scope.regional.clock, TIMEOUT_S)
 
 
 __all__ = ["Changed", "Found", "Lease", "LeaseLost", "Strong", "Unavailable", "Unknown", "strong"]

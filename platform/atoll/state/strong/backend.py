@@ -50,10 +50,17 @@ class Change:
     value: bytes | Delete
     operation_id: str
     """The same for every repetition of one change, and for no other; any text, 1 to 128 characters."""
+    changes: int = 1
+    """How many it stands for, made one after the other: so much it raises the version."""
+    caller: str = ""
+    """Who tries until it succeeds, and takes turns with others that do. What a conflict tells such a one is what the
+    register was a moment ago: something to go by in the next try, and no read."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.operation_id) <= 128:
             raise ValueError(f"an operation id has 1 to 128 characters, not {len(self.operation_id)}")
+        if self.changes < 1:
+            raise ValueError(f"a change stands for one at least, not for {self.changes}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The backend `etcd`, for those who run one: its v3 API over the JSON gateway.
 
 A register is a key, its version the key's modification revision. An operation's outcome is a key of its own, written
-in the same transaction and kept by an etcd lease, so that a repetition finds it. (etcd's API reference, v3.5:
+in the same transaction and kept by an etcd lease, so that a repetition finds it. A change that stands for several
+raises the version as it comes, and nobody takes turns. (etcd's API reference, v3.5:
 transactions with nested ones; reads are linearizable unless asked otherwise.)
 """
 

@@ -5,8 +5,10 @@ matter of speed alone: any other may propose at any time, and takes over when th
 hashing: Thaler and Ravishankar, 1998. A region more or less moves only its own keys.)
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import takewhile
 
 from atoll.clock import Clock
 from atoll.state.strong.backend import Change, Outcome, StrongBackend, Unavailable, Unknown, Versioned
@@ -96,6 +98,41 @@ class Homes:
         regions = order(Register(namespace, key), self._regions(namespace))
         there = [region for region in regions if region == self._own or self._reachable(region)]
         return [self._proposers[region] for region in there or [self._own] if region in self._proposers]
+
+
+class Passing:
+    """A region's proposer, as other regions ask it: it passes on changes that take turns.
+
+    Who can't reach a key's home asks the next region, and if that one can reach it, two proposers would beat each other
+    on a busy key for as long as the one link is cut. So it goes on to the home, or to whoever comes before this region
+    in the order: at every step to an earlier one, so it ends. What doesn't take turns meets nobody, and is done here.
+    """
+
+    def __init__(
+        self,
+        own: str,
+        proposers: Mapping[str, StrongBackend],
+        regions: Callable[[str], Iterable[str]],
+        reachable: Callable[[str], bool],
+    ) -> None:
+        """As for `Homes`."""
+        self._own = own
+        self._proposers = proposers
+        self._regions = regions
+        self._reachable = reachable
+
+    async def get(self, namespace: str, key: str, *, timeout_s: float | None = None) -> Versioned | None:
+        return await self._proposers[self._own].get(namespace, key, timeout_s=timeout_s)
+
+    async def change(
+        self, namespace: str, key: str, change: Change, *, timeout_s: float | None = None
+    ) -> Outcome:
+        regions = order(Register(namespace, key), self._regions(namespace)) if change.caller else ()
+        for region in takewhile(lambda region: region != self._own, regions):
+            if region in self._proposers and self._reachable(region):
+                with contextlib.suppress(Unavailable):
+                    return await self._proposers[region].change(namespace, key, change, timeout_s=timeout_s)
+        return await self._proposers[self._own].change(namespace, key, change, timeout_s=timeout_s)
 
 
 def _nobody(namespace: str) -> Unavailable:

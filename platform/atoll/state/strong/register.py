@@ -75,7 +75,7 @@ def change(value: Value, order: Change, remembered: int = REMEMBERED) -> tuple[V
             return value, Conflict(value.versioned)
         done = Remembered(order.operation_id, value.version, committed=False)
         return _with(value, done, remembered), Conflict(value.versioned)
-    version = value.version + 1
+    version = value.version + order.changes
     payload = None if isinstance(order.value, Deletion) else order.value
     done = Remembered(order.operation_id, version, committed=True)
     return _with(Value(version, payload, value.operations), done, remembered), Committed(version)

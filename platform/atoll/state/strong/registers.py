@@ -5,9 +5,10 @@ A region that can't reach a majority says so after two rounds, rather than at th
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol, TypeAlias
 
@@ -114,6 +115,8 @@ class _Line:
     namespace: str
     proposer: Proposer
     queue: Queue[Ticket]
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    """Somebody has, since it was cleared."""
     task: asyncio.Task[None] | None = None
     failures: int = 0
     """In a row."""
@@ -174,6 +177,7 @@ class Registers:
         limit = self._policy.timeout_s if timeout_s is None else timeout_s
         line = self._line(namespace, register)
         entry = line.queue.put(asyncio.get_running_loop().create_future(), change, rewrite=rewrite)
+        line.came.set()
         try:
             if line.task is None:
                 line.task = asyncio.create_task(self._serve(line))
@@ -249,7 +253,10 @@ class Registers:
         """Works off a register's queue, one exchange after the other."""
         try:
             while line.queue:
-                batch = line.queue.batch()
+                batch = line.queue.batch(asyncio.get_running_loop().time())
+                if not batch.entries:
+                    await self._somebody(line)
+                    continue
                 configuration = self.configuration(line.namespace)
                 if batch.only_reads and line.failures == 0 and await self._read(line, batch, configuration):
                     continue
@@ -259,6 +266,13 @@ class Registers:
             self._refuse(line, str(error), everybody=True)
         finally:
             line.task = None
+
+    async def _somebody(self, line: _Line) -> None:
+        """Waits for whose turn it is."""
+        line.came.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(line.queue.waits_s(asyncio.get_running_loop().time())):
+                await line.came.wait()
 
     async def _read(self, line: _Line, batch: Batch[Ticket], configuration: Configuration) -> bool:
         """Reads in one round trip. False if no majority agrees, so that the value has to be written anew."""
@@ -325,13 +339,18 @@ class Registers:
         line.failures = 0
         line.no_majority = None
         for entry, answer in batch.answers(value):
-            line.queue.withdraw(entry)
-            if entry.change is None:
-                self._counts.reads += not entry.rewrite
-            else:
-                self._counts.changes += 1
-            if not entry.ticket.done():
-                entry.ticket.set_result(answer)
+            self._answer(line, entry, answer)
+        for entry, answer in line.queue.vain(value):
+            self._answer(line, entry, answer)
+
+    def _answer(self, line: _Line, entry: Entry[Ticket], answer: Answer) -> None:
+        line.queue.settle(entry, answer.outcome, asyncio.get_running_loop().time())
+        if entry.change is None:
+            self._counts.reads += not entry.rewrite
+        else:
+            self._counts.changes += 1
+        if not entry.ticket.done():
+            entry.ticket.set_result(answer)
 
     async def _fail(self, line: _Line, exchange: Exchange) -> None:
         """Learns from a failure, and waits before the next attempt where others are to be let through."""

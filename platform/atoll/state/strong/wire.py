@@ -106,17 +106,19 @@ def decode_reply(message: Wire) -> Reply:
 
 def encode_change(change: Change) -> Wire:
     expect = change.expect.value if isinstance(change.expect, Expect) else change.expect
-    return [expect, None if change.value is DELETE else change.value, change.operation_id]
+    value = None if change.value is DELETE else change.value
+    return [expect, value, change.operation_id, change.changes, change.caller]
 
 
 def decode_change(message: Wire) -> Change:
     """Raises `UnknownMessage`."""
     match message:
-        case ((int() | str()) as expect, (bytes() | None) as value, str() as operation_id, *_):
+        case ((int() | str()) as expect, (bytes() | None) as value, str() as operation_id, *rest):
             return Change(
                 Expect(expect) if isinstance(expect, str) else expect,
                 DELETE if value is None else value,
                 operation_id,
+                *_more(rest),
             )
     raise UnknownMessage("a change of a register of no known form; update this region")
 
@@ -184,6 +186,14 @@ def _decode_body(what: str, rest: Sequence[Wire]) -> Body:
         case ("describe", *_):
             return Describe()
     raise UnknownMessage(f"a request to an acceptor of no known kind ({what}); update this region")
+
+
+def _more(rest: Sequence[Wire]) -> tuple[int, str]:
+    """`changes` and `caller`."""
+    match rest:
+        case (int() as changes, str() as caller, *_):
+            return changes, caller
+    return 1, ""  # of the release before
 
 
 def _names(register: Register) -> tuple[str, str]:
