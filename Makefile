@@ -10,11 +10,11 @@ EXTRAS := embedded,load,dev
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
 
-PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+TESTS = $(BIN)/python -m tests.parts $(1) -- $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up down status test unit integration bench bench-state simulate state-drill drills load lint format schemas constraints clean
+.PHONY: help install up down status test unit integration bench bench-state simulate state-drill drills load lint test-infra format schemas constraints clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -30,13 +30,14 @@ down: ## Stops Atoll
 status: $(INSTALLED) ## Regions, processes and replicas
 	@$(BIN)/atoll status
 
-test: unit integration ## All tests (PYTEST_ARGS="-k links")
+test: $(INSTALLED) ## All tests (PYTEST_ARGS="-k links")
+	$(call TESTS,unit integration live)
 
 unit: $(INSTALLED) ## Tests of parts, on all cores: a minute or two
-	$(PYTEST) --numprocesses logical --maxprocesses 8 tests/unit
+	$(call TESTS,unit)
 
-integration: $(INSTALLED) ## Tests of the whole, on real Ray clusters, some under load: minutes
-	$(PYTEST) tests/integration tests/drills
+integration: $(INSTALLED) ## Tests of the whole: on all cores, then those on real Ray clusters one by one, some under load: minutes
+	$(call TESTS,integration live)
 
 bench: $(INSTALLED) ## The gateway beside its peers: minutes, alone on the machine (BENCH="envoy layers")
 	@uv=$$(command -v uv || ls $(BIN)/uv 2>/dev/null); \
@@ -57,6 +58,14 @@ drills: $(INSTALLED) ## Every fault rehearsed under load, with a verdict: most o
 
 load: $(INSTALLED) ## The highest rate at which objectives hold, alone and with spill, on what runs here (LOAD_ARGS="--p99 5s")
 	@$(BIN)/python -m loadtests.capacity $(LOAD_ARGS)
+
+test-infra: $(INSTALLED) ## Terraform applied to a cloud in a process here, a security scan, runbooks: minutes; says what it misses
+	@uv=$$(command -v uv || ls $(BIN)/uv 2>/dev/null); \
+	$$uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),infra]'; \
+	[ -x $(VENV)/checkov/bin/checkov ] || { $$uv venv --quiet --python $(BIN)/python $(VENV)/checkov \
+		&& $$uv pip install --quiet --python $(VENV)/checkov/bin/python -r tests/infra/checkov.txt; } \
+		|| rm -rf $(VENV)/checkov
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/infra $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## Lint, format, types, and which part may import which
 	$(BIN)/ruff check .

@@ -4,6 +4,13 @@ import signal
 from types import FrameType
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair.
+settings.register_profile("atoll", deadline=None)
+settings.load_profile("atoll")
+
+pytest_plugins = ["tests.integration.live.runs"]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -4,17 +4,15 @@ What needs Ray is tested in `test_regions.py`; everything about a gateway that d
 """
 
 import asyncio
-import contextlib
 import io
-import itertools
 import random
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from tests.integration.ports import free_port
 
 from atoll.clock import SystemClock
 from atoll.topology.wiring import Address, GatewayWiring, PeerGateway, StoreAccess, write_gateway_wiring
@@ -83,20 +81,6 @@ silence = "600ms"
 TOKEN = "a-token-for-tests-only"
 
 
-_CANDIDATES = itertools.cycle(range(10_000, 19_000))
-"""Below the range that outgoing connections take their ports from; in turn, so that none is given out twice."""
-next(itertools.islice(_CANDIDATES, random.SystemRandom().randrange(9_000), None))
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that this function has not given out lately."""
-    for port in _CANDIDATES:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("candidates never end")
-
-
 @dataclass(slots=True)
 class Replica:
     """An HTTP server that answers as a replica would, and remembers what it was asked."""
@@ -121,6 +105,11 @@ class Replica:
         """Resets every connection and refuses new ones, as a killed process does."""
         assert self.server is not None
         await self.server.close()
+
+    async def reached(self) -> None:
+        """Returns when a request to ``.../hold`` has come in; fails the test if none does."""
+        async with asyncio.timeout(60):
+            await self.arrived.wait()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = b""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis.asyncio import Redis
-from tests.integration.gateways import free_port
+from tests.integration.ports import free_port
 
 from atoll.cell.valkey import StoreKind, Valkey
 from atoll.state.opening import Library, load, state_library

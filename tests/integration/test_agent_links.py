@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.integration.regions import free_base
+from tests.integration.ports import free_base
 
 from atoll.cell.links.control import LinksClient, serve_control
 from atoll.cell.links.network import Network, Selection

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.integration.gateways import free_port
+from tests.integration.ports import free_port
 from tests.integration.stores import PASSWORD, Store
 
 from atoll.cache import (

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from tests.integration.gateways import IRELAND, TOPOLOGY, VIRGINIA, World, client, free_port, world
+from tests.integration.gateways import IRELAND, TOPOLOGY, VIRGINIA, World, client, world
+from tests.integration.ports import free_port
 
 from atoll.calls import Caller
 from atoll.clock import SystemClock
@@ -128,7 +129,7 @@ async def test_a_call_ends_with_its_clients_deadline(tmp_path: Path) -> None:
         answer = await http.get(it.world.url("us-east") + "/front", headers={"Atoll-Timeout": "300ms"})
         assert answer.status_code in {503, 504}
         assert failures in ([], ["answered 504"]) or "0.3" in failures[0] or "within" in failures[0]
-        await asyncio.wait_for(it.world.cells["us-east"].replicas[0].arrived.wait(), 60)
+        await it.world.cells["us-east"].replicas[0].reached()
         async with asyncio.timeout(60):
             while not it.world.cells["us-east"].gateway.metrics.service("echo").statistics().requests:
                 await asyncio.sleep(0.01)

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
-from tests.integration.gateways import free_port
+from tests.integration.ports import free_port
 
 from atoll.channel import (
     Answerer,

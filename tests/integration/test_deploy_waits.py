@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.integration.regions import free_base
+from tests.integration.ports import free_base
 
 from atoll.cell import processes, rollouts, run
 from atoll.cell.answer import Supervisor

@@ -113,7 +113,7 @@ async def test_a_request_that_waits_on_a_dying_region_is_answered_by_another(thr
         waiting = asyncio.ensure_future(
             http.get(f"{three.url()}/echo/hold", headers={"X-Forwarded-For": IRELAND})
         )
-        await replica.arrived.wait()
+        await replica.reached()
         three.cells["us-east"].replicas[0].held.set()
         await three.cells["eu-west"].kill()
         response = await waiting
@@ -127,7 +127,7 @@ async def test_a_write_whose_bytes_may_have_arrived_is_never_sent_twice(three: W
         waiting = asyncio.ensure_future(
             http.post(f"{three.url()}/echo/hold", content=b"buy", headers={"X-Forwarded-For": IRELAND})
         )
-        await replica.arrived.wait()
+        await replica.reached()
         await three.cells["eu-west"].kill()
         response = await waiting
     assert (response.status_code, response.json()["type"]) == (502, "urn:atoll:problem:outcome-unknown")
@@ -501,7 +501,7 @@ async def test_the_client_that_goes_away_is_noticed_at_the_replica(three: World)
         waiting = asyncio.ensure_future(
             http.get(f"{three.url()}/echo/hold", headers={"X-Forwarded-For": IRELAND})
         )
-        await replica.arrived.wait()
+        await replica.reached()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
     assert replica.server is not None

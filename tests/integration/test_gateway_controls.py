@@ -24,7 +24,7 @@ async def test_without_failover_reads_are_lost_with_their_region(
     async with world(tmp_path) as made, client() as http:
         replica = made.cells["eu-west"].replicas[0]
         waiting = asyncio.ensure_future(http.get(f"{made.url('eu-west')}/echo/hold"))
-        await replica.arrived.wait()
+        await replica.reached()
         await replica.stop()
         assert (await waiting).status_code == 502
 
@@ -40,7 +40,7 @@ async def test_without_the_replay_rule_a_write_is_executed_twice(
         waiting = asyncio.ensure_future(
             http.post(f"{made.url()}/echo/hold", content=b"buy", headers={"X-Forwarded-For": IRELAND})
         )
-        await replica.arrived.wait()
+        await replica.reached()
         await made.cells["eu-west"].kill()
         assert (await waiting).status_code == 200
         assert made.seen("eu-west") and made.seen("us-east"), "the purchase happened in two regions"

@@ -21,9 +21,9 @@ from tests.integration.gateways import (
     Replica,
     World,
     client,
-    free_port,
     world,
 )
+from tests.integration.ports import free_port
 from tests.integration.stores import Store, state_stores
 
 from atoll.clock import ManualClock, SystemClock
@@ -117,7 +117,7 @@ async def fifty(three: Deployment, path: str) -> Counter[str]:
 
 async def arrived(replica: Replica) -> None:
     """A request to ``.../hold`` has come to the replica, and waits there."""
-    await asyncio.wait_for(replica.arrived.wait(), 60)
+    await replica.reached()
 
 
 # --- while nothing fails

@@ -19,6 +19,7 @@ from typing import ParamSpec
 
 import pytest
 import uvloop
+from tests.integration.ports import free_port
 
 from atoll.cell.links.config import (
     LinksConfig,
@@ -42,12 +43,6 @@ LIMIT_S = 20.0
 """A bound for what must happen; far above what it takes, so that only a fault reaches it."""
 
 GREETING = b"hello\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 P = ParamSpec("P")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.gateways import IRELAND, TOKEN, TOPOLOGY, World, client, free_port, until, world
+from tests.integration.gateways import IRELAND, TOKEN, TOPOLOGY, World, client, until, world
+from tests.integration.ports import free_port
 
 from atoll.clock import SystemClock
 from atoll.topology.wiring import Address, PeerGateway

@@ -371,7 +371,7 @@ async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None
     async with world(tmp_path) as made:
         async with client() as http:
             leaving = asyncio.create_task(http.get(f"{made.url('us-east')}/echo/hold"))
-            await made.cells["us-east"].replicas[0].arrived.wait()
+            await made.cells["us-east"].replicas[0].reached()
             taken = in_flight(made, "us-east", "echo")
             assert taken() == 1
             leaving.cancel()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.gateways import TOPOLOGY, World, client, free_port, from_address, until, world
+from tests.integration.gateways import TOPOLOGY, World, client, from_address, until, world
+from tests.integration.ports import free_port
 from tests.integration.stores import Store, state_stores
 
 from atoll.clock import ManualClock, SystemClock

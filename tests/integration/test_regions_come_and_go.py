@@ -18,12 +18,12 @@ from random import Random
 
 import httpx
 import pytest
-from tests.integration.regions import ROOT, free_base
+from tests.integration.ports import free_base
 from tests.integration.state_cells import until
 from tests.integration.topologies import with_regions
 
 from atoll import state
-from atoll.cell import client, processes, regions, run
+from atoll.cell import processes, regions
 from atoll.cell.answer import Supervisor
 from atoll.cell.client import LaunchOptions, NotRunning, OperationFailed, SupervisorClient, down, launch
 from atoll.cell.paths import RunPaths
@@ -42,6 +42,7 @@ from atoll_gateway.http.server import HttpServer
 
 pytestmark = pytest.mark.timeout(400)
 
+ROOT = Path(__file__).parents[2]
 NEW = "us-west"
 OLD = ("us-east", "eu-west", "eu-central")
 TWO = OLD[:2]
@@ -177,8 +178,7 @@ async def deployment(folder: Path, names: tuple[str, ...] = OLD) -> AsyncIterato
     origins = {name: await server.start() for name, server in servers.items()}
     file = folder / "topology.toml"
     file.write_text(_text(names, 1, origins))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
-    plan = await prepare(paths, Wish(file, None, free_base(2 + len(names))), environment, own, clock)
+    plan = await prepare(paths, Wish(file, None, free_base(2 + len(names))), dict(os.environ), own, clock)
     made = Run(plan, paths, clock, Random(1))
     stop, hurry, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
     supervisor = Supervisor(made, clock, stop, ended)
@@ -209,11 +209,6 @@ async def asking(it: Deployment) -> AsyncIterator[None]:
         stop.set()
         await going
     assert not it.failed, f"{len(it.failed)} of {it.answers.total()}: {it.failed[:3]}"
-
-
-@pytest.fixture(autouse=True)
-def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "WARDEN", "tests.integration.warden_without_ray")
 
 
 async def _refused_and_nothing_changed(it: Deployment) -> None:
@@ -354,11 +349,7 @@ async def test_control_a_region_that_is_not_waited_for_takes_acknowledged_writes
         await here.close()
 
 
-async def test_kill_9_of_the_supervisor_in_between_is_completed_by_the_next_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "SUPERVISOR", "tests.integration.supervisor_without_ray")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))))
+async def test_kill_9_of_the_supervisor_in_between_is_completed_by_the_next_up(tmp_path: Path) -> None:
     paths = RunPaths.below(tmp_path)
     servers = {name: Origin(name) for name in ("us-east", NEW)}
     origins = {name: await server.start() for name, server in servers.items()}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.gateways import IRELAND, TOPOLOGY, World, client, free_port, until, world
+from tests.integration.gateways import IRELAND, TOPOLOGY, World, client, until, world
+from tests.integration.ports import free_port
 
 from atoll.resilience.outlier import Ejected
 from atoll.topology.wiring import Address

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 from redis.exceptions import AuthenticationError, RedisError
-from tests.integration.regions import free_base
+from tests.integration.ports import free_base
 
 from atoll.cell.backoff import RestartPolicy
 from atoll.cell.managed import ManagedProcess

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 import pytest
 import pytest_asyncio
-from tests.integration.gateways import free_port
+from tests.integration.ports import free_port
 from tests.integration.state_cells import SECRET, Cell, Cells, cells, until
 from tests.unit.agent_alone import TOPOLOGY, agent_config
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.gateways import free_port
+from tests.integration.ports import free_port
 from tests.unit.strong_local import battery
 
 from atoll.clock import SystemClock

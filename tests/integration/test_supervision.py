@@ -1,4 +1,7 @@
-"""Processes that are kept up, with real ones: crashes, faults, ends; and a supervisor that is killed."""
+"""Processes that are kept up, with real ones: crashes, faults, ends; and what ends a supervisor or keeps one away.
+
+What a killed supervisor leaves is in `live/test_reaping.py`.
+"""
 
 import asyncio
 import os
@@ -12,19 +15,17 @@ from random import Random
 from typing import TypeVar
 
 import pytest
+from tests.integration.ports import free_base
 
-from atoll.cell import processes
+from atoll.cell import client, processes
 from atoll.cell.backoff import RestartPolicy
-from atoll.cell.client import LaunchOptions, NotRunning, StartFailed, connect, down, launch
-from atoll.cell.facts import AlreadyRunning
+from atoll.cell.client import LaunchOptions, StartFailed, down, launch
 from atoll.cell.managed import ManagedProcess, ProcessSpec
 from atoll.cell.paths import RunPaths
-from atoll.cell.port_check import first_taken
-from atoll.cell.ports import plan_ports
 from atoll.cell.status import ProcessState
 from atoll.clock import SystemClock
 from atoll.state.wiring import StateWiring, wire_namespaces, write_state_wiring
-from atoll.topology import load, parse
+from atoll.topology import parse
 from atoll.topology.wiring import Address, StoreAccess
 
 TOPOLOGY = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
@@ -192,50 +193,11 @@ asyncio.run(main())
 """
 
 
-async def test_a_killed_supervisor_leaves_nothing(tmp_path: Path) -> None:
-    paths = RunPaths.below(tmp_path)
-    options = LaunchOptions(TOPOLOGY, regions=1, port_base=_free_base(), detach=True)
-    client = await launch(paths, options)
-    try:
-        await _ray_is_coming_up(paths)
-        with pytest.raises(AlreadyRunning, match="atoll down"):
-            await launch(paths, options)
-        status = await client.status()
-        supervisor = processes.identify(status.supervisor_pid)
-        assert supervisor is not None
-        assert {found.region for found in processes.find_marked(status.run)} >= {None, "us-east"}
-        processes.signal(supervisor, signal.SIGKILL)
-        await _until(lambda: not processes.find_marked(paths.home))
-        with pytest.raises(NotRunning):
-            await connect(paths)
-    finally:
-        await down(paths, lambda _: None)
-    assert not processes.find_marked(paths.home)
-
-
-async def test_what_a_killed_warden_and_supervisor_leave_is_reaped(tmp_path: Path) -> None:
-    paths = RunPaths.below(tmp_path)
-    client = await launch(paths, LaunchOptions(TOPOLOGY, 1, _free_base(), detach=True))
-    try:
-        await _ray_is_coming_up(paths)
-        status = await client.status()
-        everything = processes.find_marked(paths.home)
-        # Both at once: nobody is left to clean up.
-        warden = next(part.pid for part in status.regions["us-east"].processes if part.name == "warden")
-        for pid in (status.supervisor_pid, warden):
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-        await down(paths, lambda _: None)
-        assert not any(processes.is_running(found.identity) for found in everything)
-    finally:
-        await down(paths, lambda _: None)
-
-
 async def test_a_run_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
     """Nobody could reach it any more."""
     paths = RunPaths.below(tmp_path)
-    client = await launch(paths, LaunchOptions(TOPOLOGY, 1, _free_base(), detach=True))
-    supervisor = processes.identify((await client.status()).supervisor_pid)
+    operator = await launch(paths, LaunchOptions(TOPOLOGY, 1, free_base(2), detach=True))
+    supervisor = processes.identify((await operator.status()).supervisor_pid)
     assert supervisor is not None
     shutil.rmtree(paths.root)
     await asyncio.wait_for(processes.wait_gone(supervisor), 40)
@@ -245,7 +207,7 @@ async def test_a_run_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
 async def test_a_run_ends_with_the_process_that_it_belongs_to(tmp_path: Path) -> None:
     paths = RunPaths.below(tmp_path)
     starter = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", STARTER, str(paths.root), str(TOPOLOGY), str(_free_base()),
+        sys.executable, "-c", STARTER, client.SUPERVISOR, str(paths.root), str(TOPOLOGY), str(free_base(2)),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -261,11 +223,12 @@ async def test_a_run_ends_with_the_process_that_it_belongs_to(tmp_path: Path) ->
 STARTER = """
 import asyncio, sys
 from pathlib import Path
-from atoll.cell.client import LaunchOptions, launch
+from atoll.cell import client
 from atoll.cell.paths import RunPaths
 
 async def main():
-    await launch(RunPaths(Path(sys.argv[1])), LaunchOptions(Path(sys.argv[2]), 1, int(sys.argv[3])))
+    client.SUPERVISOR, root, topology, base = sys.argv[1:]
+    await client.launch(RunPaths(Path(root)), client.LaunchOptions(Path(topology), 1, int(base)))
     print("up", flush=True)
     await asyncio.Event().wait()
 
@@ -309,19 +272,12 @@ async def test_data_of_an_earlier_run_keeps_its_namespaces_at_their_level(tmp_pa
     topology = tmp_path / "moved.toml"
     topology.write_text(TOPOLOGY.read_text() + '[namespaces.before]\nlevel = "session"\n')
     with pytest.raises(StartFailed) as refusal:
-        await launch(paths, LaunchOptions(topology, 1, _free_base(), detach=True))
+        await launch(paths, LaunchOptions(topology, 1, free_base(2), detach=True))
     assert refusal.value.status == 2
     for part in (str(topology), "namespaces.before would move from level 'strong'", f"remove {paths.root}"):
         assert part in str(refusal.value)
     assert kept.read_bytes() == written
     assert not processes.find_marked(paths.home)
-
-
-async def _ray_is_coming_up(paths: RunPaths) -> None:
-    """Returns at a bad moment for whoever has to clean up: Ray's first process is there and nobody's child yet."""
-    await _until(
-        lambda: any("gcs_server" in p.command[0] for p in processes.find_marked(paths.home) if p.command)
-    )
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -332,11 +288,3 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 def _kernel_state(pid: int | None) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-
-
-def _free_base() -> int:
-    topology = load(TOPOLOGY, regions=1)
-    for base in range(10000 + os.getpid() % 8 * 1000, 30000, 1000):
-        if first_taken(plan_ports(topology, base), topology) is None:
-            return base
-    raise AssertionError("no free ports for this test")

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.test_regions_come_and_go import TWO, Deployment, _without_ray, deployment
+from tests.integration.test_regions_come_and_go import TWO, Deployment, deployment
 
 from atoll.cell.client import OperationFailed
 from atoll.topology import load
 
 pytestmark = pytest.mark.timeout(200)
-__all__ = ["_without_ray"]
 
 
 async def _digests(it: Deployment) -> set[str | None]:

@@ -1,7 +1,6 @@
 """A test run that is told to end ends what its fixtures started."""
 
 import asyncio
-import subprocess
 import sys
 from pathlib import Path
 
@@ -45,18 +44,3 @@ async def test_sigterm_lets_fixtures_end_what_they_started(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
     assert await told_to_end(tmp_path / "as it is", "-p", "tests.conftest")
     assert not await told_to_end(tmp_path / "control"), "control: Python's own way leaves them"
-
-
-def test_the_regions_that_tests_share_end_with_the_last_of_those_tests() -> None:
-    """Else they would run beside all tests that come later, and slow them down."""
-    plan = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "--setup-plan", "-p", "no:cacheprovider"),
-            *("tests/integration/live", "tests/integration/test_gateway_regions.py"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert plan.index("TEARDOWN P residency_run") < plan.index("test_gateway_regions.py::")

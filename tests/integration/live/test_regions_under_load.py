@@ -1,7 +1,4 @@
-"""Regions that are slow, half frozen or overrun, on real Ray clusters under load. Prints the figures.
-
-Runs on the regions of `test_region_loss.py`: Ireland and Frankfurt in the zone eu, Virginia in us.
-"""
+"""Regions that are slow, half frozen or overrun, on real Ray clusters under load. Prints the figures."""
 
 import asyncio
 import contextlib
@@ -15,10 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
-from tests.integration.regions import ROOT, Answer, Load, Run
+from tests.integration.live.regions import ROOT, Answer, Load, Run
 
 from atoll.cell.client import SupervisorClient
-from atoll.cell.paths import RunPaths
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -31,15 +27,6 @@ PLACES_AT_HOME = 16
 
 @pytest.fixture
 def run(residency_run: Run) -> Run:
-    def whole() -> bool:
-        regions = residency_run.status()["regions"].values()
-        return all(
-            region["state"] == "ready" and all(seen == "healthy" for seen in region["health"].values())
-            for region in regions
-        )
-
-    residency_run.must("fault", "heal")
-    residency_run.until(whole, 300, "all regions ready and trusted by all")
     residency_run.until(
         lambda: asyncio.run(_at_home(residency_run)), 120, "clients in Ireland are served in Ireland"
     )
@@ -77,7 +64,7 @@ def test_a_slow_region_is_left_and_taken_up_again(run: Run) -> None:
     """Its links get ten times their latency: its clients are served elsewhere, and none fails."""
 
     async def during() -> tuple[Load, float, float, float]:
-        supervisor = SupervisorClient(RunPaths(run.folder / ".atoll"))
+        supervisor = SupervisorClient(run.paths)
         load = Load(run.entry, 40, (("ie", "/catalog/search?q=dub"), ("ie", "/quote?from=IE&to=DE")))
         going = asyncio.ensure_future(load.run())
         await asyncio.sleep(4)
@@ -219,14 +206,15 @@ def test_a_surge_spills_before_it_is_shed_and_spares_critical_requests(run: Run)
 def test_what_stands_beside_the_way_of_a_request_may_be_gone(run: Run) -> None:
     """Static stability: every agent, store and dashboard is killed and stays down; requests that need none go on."""
     beside = ("agent", "cache", "state", "ray-dashboard")
+    regions = tuple(run.status()["regions"])
 
     async def during() -> Load:
-        supervisor = SupervisorClient(RunPaths(run.folder / ".atoll"))
+        supervisor = SupervisorClient(run.paths)
         requests = tuple((place, "/catalog/search?q=dub") for place in ("ie", "us", "jp"))
         load = Load(run.entry, 30, (*requests, ("ie", "/scarce?from=IE&to=DE&wait_ms=50")))
         going = asyncio.ensure_future(load.run())
         await asyncio.sleep(1)
-        for region in run.status()["regions"]:
+        for region in regions:
             for process in beside:
                 await supervisor.kill(f"{region}/{process}")
         await asyncio.sleep(5)

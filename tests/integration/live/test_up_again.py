@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.integration.regions import Load, Run
+from tests.integration.live.regions import Load, Run
 
 from atoll import state
 from atoll.clock import SystemClock
@@ -88,9 +88,7 @@ class Replica:
     """What a replica of a region has of its state."""
 
     def __init__(self, run: Run, region: str) -> None:
-        self._access = StateAccess.open(
-            run.folder / ".atoll" / region / "state.json", SystemClock(), Random()
-        )
+        self._access = StateAccess.open(run.paths.region(region).state_wiring, SystemClock(), Random())
 
     @classmethod
     @asynccontextmanager

@@ -4,13 +4,11 @@ The head is shared by the tests of this file, in their order.
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +19,7 @@ import httpx
 import psutil
 import pytest
 import pytest_asyncio
+from tests.integration.ports import free_base
 
 from atoll.cell import processes, reaper
 from atoll.cell.ray_head import (
@@ -55,34 +54,26 @@ class Tiny:
 
 app = Tiny.bind()
 """
-BLOCK = 100
 
 
 def free_ports() -> RayPorts:
-    """Ports that are free now, below the ephemeral range; the process decides where to look first."""
-    blocks = range(26000, 29000, BLOCK)
-    start = os.getpid() % len(blocks)
-    for base in [*blocks[start:], *blocks[:start]]:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
-            for port in range(base, base + BLOCK):
-                held.enter_context(socket.socket()).bind(("0.0.0.0", port))
-            return RayPorts(
-                gcs=base,
-                dashboard=base + 1,
-                dashboard_agent_http=base + 2,
-                dashboard_agent_grpc=base + 3,
-                metrics_export=base + 4,
-                runtime_env_agent=base + 5,
-                dashboard_metrics=base + 6,
-                node_manager=base + 7,
-                object_manager=base + 8,
-                serve_http=base + 9,
-                serve_grpc=base + 10,
-                workers=PortRange(base + 20, base + 59),
-                ingress_http=PortRange(base + 60, base + 79),
-                ingress_grpc=PortRange(base + 80, base + 99),
-            )
-    raise AssertionError("no free block of ports between 26000 and 29000")
+    base = free_base(1)
+    return RayPorts(
+        gcs=base,
+        dashboard=base + 1,
+        dashboard_agent_http=base + 2,
+        dashboard_agent_grpc=base + 3,
+        metrics_export=base + 4,
+        runtime_env_agent=base + 5,
+        dashboard_metrics=base + 6,
+        node_manager=base + 7,
+        object_manager=base + 8,
+        serve_http=base + 9,
+        serve_grpc=base + 10,
+        workers=PortRange(base + 20, base + 59),
+        ingress_http=PortRange(base + 60, base + 79),
+        ingress_grpc=PortRange(base + 80, base + 99),
+    )
 
 
 @dataclass(frozen=True)

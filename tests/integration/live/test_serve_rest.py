@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from tests.integration.test_ray_head import free_ports
+from tests.integration.live.test_ray_head import free_ports
 
 from atoll.cell import processes, reaper
 from atoll.cell.ray_head import RayHead, RayHeadSettings, RayRole

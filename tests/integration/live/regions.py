@@ -5,16 +5,12 @@ A run's folder is a checkout in miniature: links to this checkout's files, with 
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.integration.ports import free_base
 
-ROOT = Path(__file__).parents[2]
+from atoll.cell.client import SupervisorClient
+from atoll.cell.facts import is_locked
+from atoll.cell.paths import RunPaths
+from atoll.cell.status import RUN_STATUS, RegionState
+
+ROOT = Path(__file__).parents[3]
 PLACES = {"us": "52.86.10.20", "ie": "87.32.10.1", "jp": "133.11.0.10"}
 """Addresses that the embedded country data knows to be in Virginia's, Ireland's and Japan's country."""
-LATELY_S = 20.0
-"""Who was given ports listens on them by then."""
 
 
 @dataclass(slots=True)
@@ -66,8 +66,30 @@ class Run:
         assert done.returncode == 0, f"atoll {' '.join(arguments)}: {done.stdout}{done.stderr}{self.logs()}"
         return done.stdout
 
+    @property
+    def paths(self) -> RunPaths:
+        return RunPaths(self.folder / ".atoll")
+
+    def is_running(self) -> bool:
+        return is_locked(self.paths)
+
     def status(self) -> Any:
-        return json.loads(self.must("status", "--json"))
+        """What `atoll status --json` prints, without memory: who asks often leaves the processor to the regions."""
+        return json.loads(
+            RUN_STATUS.dump_json(asyncio.run(SupervisorClient(self.paths).status(memory=False)))
+        )
+
+    def be_whole(self) -> None:
+        """Ends every fault, and waits until all regions are ready and trusted by all."""
+        asyncio.run(SupervisorClient(self.paths).heal())
+        self.until(self._is_whole, 300, "all regions ready and trusted by all")
+
+    def _is_whole(self) -> bool:
+        regions = asyncio.run(SupervisorClient(self.paths).status(memory=False)).regions.values()
+        return all(
+            region.state is RegionState.READY and set(region.health.values()) == {"healthy"}
+            for region in regions
+        )
 
     def ask(self, path: str, place: str, **headers: str) -> httpx.Response:
         """One GET through the entry, for a client at a place."""
@@ -83,6 +105,11 @@ class Run:
             assert time.monotonic() - started < within_s, f"not within {within_s} s: {what}{self.logs()}"
             time.sleep(0.1)
         return time.monotonic() - started
+
+    def readme(self) -> list[str]:
+        """The commands that the README shows, line by line."""
+        blocks = re.findall(r"```sh\n(.*?)```", (self.folder / "README.md").read_text(), re.DOTALL)
+        return [line for block in blocks for line in block.splitlines() if line]
 
     def marked(self) -> list[str]:
         """Processes that this run's folder has to answer for, by what Linux says of every process."""
@@ -131,40 +158,6 @@ def checkout(folder: Path, blocks: int = 6) -> Iterator[Run]:
         yield run
     finally:
         run.atoll("down")
-
-
-def free_base(blocks: int) -> int:
-    """A base from which the blocks of 500 ports that a run takes are free now, and were given to nobody lately."""
-    chance = random.SystemRandom()
-    for _ in range(50):
-        base = chance.randrange(10_000, 32_000 - 500 * blocks, 500)
-        with contextlib.suppress(OSError):
-            _take(range(base, base + 500 * blocks, 500))
-            for port in range(base, base + 500 * blocks):
-                with socket.socket() as probe:
-                    # Connections that have ended (TIME_WAIT) keep no listener away.
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
-            return base
-    raise RuntimeError("no block of ports is free; end other runs first")
-
-
-def _take(blocks: range) -> None:
-    """Raises `BlockingIOError` if another test run has just been given one of them, and may not listen there yet."""
-    folder = Path(tempfile.gettempdir()) / "atoll-tests-ports"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        taken = [folder / str(block) for block in blocks]
-        if any(mark.exists() and _is_anothers(mark) for mark in taken):
-            raise BlockingIOError
-        for mark in taken:
-            mark.write_text(str(os.getpid()))
-
-
-def _is_anothers(mark: Path) -> bool:
-    """Whether another test run was given this block lately. What this one was given and has not bound is free again."""
-    return mark.read_text() != str(os.getpid()) and time.time() - mark.stat().st_mtime < LATELY_S
 
 
 @dataclass(frozen=True, slots=True)
