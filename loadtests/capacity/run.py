@@ -11,10 +11,10 @@ from atoll.cell.status import RunStatus
 from loadtests.capacity.objectives import Measured, Objectives, judge, measured
 from loadtests.capacity.report import Mode, Step
 from loadtests.capacity.search import Search
+from loadtests.drills.processor import Processor
 from loadtests.drills.record import Way
 from loadtests.drills.scenario import Load, Shape, ShapeKind
 from loadtests.drills.traffic import Traffic
-from loadtests.drills.watch import STAT, read_ticks
 
 ALONE = "local region alone"
 SPILL = "with spill"
@@ -127,6 +127,6 @@ async def _measure(
 
 async def _busy(seconds: float) -> float:
     """The share of the machine's processor time that anybody uses from now on for so long."""
-    before = read_ticks(STAT.read_text())
+    processor = Processor()
     await asyncio.sleep(max(0.0, seconds))
-    return read_ticks(STAT.read_text()).busy_since(before)
+    return processor.busy()

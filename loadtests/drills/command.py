@@ -30,7 +30,7 @@ from loadtests.drills.page import page
 from loadtests.drills.rehearsal import Over, Rehearsal
 from loadtests.drills.report import DRILL, DrillDocument, ReportError, Setting
 from loadtests.drills.scenario import Drill, Durations
-from loadtests.drills.target import Remote, Target, TargetRefused, connect_local
+from loadtests.drills.target import NotCalm, Remote, Target, TargetRefused, connect_local
 from loadtests.drills.terminal import Summary
 from loadtests.drills.traffic import TrafficFailed
 from loadtests.drills.verdict import judge
@@ -103,7 +103,9 @@ async def drill(name: str, options: Options, paths: RunPaths) -> Exit:
 
 
 async def hold(drill: Drill, options: Options, target: Target) -> DrillDocument | None:
-    """One drill from its check to its verdict; None if somebody ended it. All is healed. Raises `CommandError`."""
+    """One drill from its check to its verdict; None if somebody ended it. All is healed. Raises `CommandError`: with
+    `Exit.INCONCLUSIVE` if what runs did not come to rest.
+    """
     drill = with_rate(drill, options.rate)
     durations = drill.short if options.short else drill.long
     options.out.mkdir(parents=True, exist_ok=True)
@@ -113,7 +115,7 @@ async def hold(drill: Drill, options: Options, target: Target) -> DrillDocument 
     began = clock.wall()
     homes = None if target.topology_file is None else nearest(load(target.topology_file))
     console = output.console(sys.stderr)
-    with Summary(console, drill, durations) as summary:
+    with Summary(console, drill) as summary:
         rehearsal = Rehearsal(
             drill,
             durations,
@@ -123,13 +125,16 @@ async def hold(drill: Drill, options: Options, target: Target) -> DrillDocument 
             seed=options.seed,
             without=options.without,
             homes=homes,
-            heard=lambda record, _: summary.update(record),
+            heard=summary.update,
+            waits=summary.waits,
         )
         try:
             with _healing_first(rehearsal, console):
                 over = await rehearsal.run()
         except (TargetRefused, TrafficFailed, InjectionFailed, HealFailed) as error:
             raise CommandError(str(error)) from error
+        except NotCalm as error:
+            raise CommandError(str(error), Exit.INCONCLUSIVE) from error
         except asyncio.CancelledError:  # before there was any load
             return None
         if over.course.end is End.INTERRUPTED:
@@ -208,7 +213,7 @@ def _locked(paths: RunPaths) -> Iterator[None]:
 async def _ask_first(drill: Drill, target: Remote, options: Options) -> None:
     """Load on a deployment elsewhere is somebody's money, or somebody's outage. Raises `CommandError`."""
     try:
-        await target.check(drill)
+        await target.check(drill, lambda _: None)
     except TargetRefused as error:
         raise CommandError(str(error)) from error
     if options.yes:

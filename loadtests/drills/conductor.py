@@ -58,6 +58,8 @@ class Course:
     stage: Stage
     remaining_s: float
     """Of the stage, by the schedule."""
+    lasts_s: float
+    """The stage, by the schedule."""
     requests: int
     failed: int
     """From the fault on; in the steady state, since it is warm."""
@@ -140,15 +142,16 @@ class Conductor:
 
     def course(self, now_s: float) -> Course:
         """A snapshot."""
-        until = {
-            Stage.STEADY: self._steady_until_s,
-            Stage.FAULT: self._fault_at() + self._fault_for_s,
-            Stage.RECOVERY: self._heal_at() + self._recovery_for_s,
-            Stage.OVER: now_s,
+        since, lasts = {
+            Stage.STEADY: (self._begin_s, self._steady_until_s - self._begin_s),
+            Stage.FAULT: (self._fault_at(), self._fault_for_s),
+            Stage.RECOVERY: (self._heal_at(), self._recovery_for_s),
+            Stage.OVER: (now_s, 0.0),
         }[self._stage]
         return Course(
             self._stage,
-            max(0.0, until - now_s),
+            max(0.0, since + lasts - now_s),
+            lasts,
             self._seen,
             self._failed,
             self._elsewhere,

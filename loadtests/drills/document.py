@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from atoll.cell.mechanisms import MECHANISMS
 from atoll.geo.countries import country_centroids
 from atoll.topology.document import Country, Duration, Name, Rate, Size
 from atoll.topology.problems import Problem, from_validation
@@ -53,6 +54,7 @@ class LoadDocument(_Strict):
     wait: Duration | None = None
     countries: list[Country] = []
     services: list[Name] = []
+    timeout: Duration | None = None
     client_retries: int = Field(default=0, ge=0, le=10)
 
 
@@ -66,8 +68,10 @@ class FaultDocument(_Strict):
         "drain",
         "kill-replica",
         "freeze-replica",
+        "limp-replica",
         "store-full",
         "store-memory",
+        "clock-skew",
         "restart-storm",
     ]
     target: Target
@@ -76,6 +80,9 @@ class FaultDocument(_Strict):
     latency: Duration | None = None
     rate: Size | None = None
     service: Name | None = None
+    share: float | None = Field(default=None, gt=0, lt=1)
+    ahead: Duration | None = None
+    behind: Duration | None = None
     before_load: bool = False
 
 
@@ -104,6 +111,7 @@ class DrillDocument(_Strict):
     title: str = Field(min_length=1, max_length=200)
     topology: Name
     steady_errors: float = Field(default=0.0, ge=0, lt=1)
+    proves: Name | None = None
     load: LoadDocument
     faults: list[FaultDocument] = []
     limits: LimitsDocument
@@ -173,13 +181,15 @@ _FAULTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
         "drain": (frozenset(), frozenset()),
         "kill-replica": (frozenset({"service"}), frozenset()),
         "freeze-replica": (frozenset({"service"}), frozenset()),
+        "limp-replica": (frozenset({"service", "share"}), frozenset()),
         "store-full": (frozenset(), frozenset()),
         "store-memory": (frozenset(), frozenset()),
+        "clock-skew": (frozenset(), frozenset({"ahead", "behind"})),
         "restart-storm": (frozenset(), frozenset()),
     }
 )
 _STORES = ("cache", "state")
-_OF_REGION = frozenset({"cut", "slow", "throttle", "drain", "kill-replica", "freeze-replica"})
+_OF_REGION = frozenset({"cut", "slow", "throttle", "drain", "kill-replica", "freeze-replica", "limp-replica"})
 """Faults of a whole region, or of its links."""
 _OF_STORE = frozenset({"store-full", "store-memory"})
 _SIGNED = "amplification.over_budget"
@@ -195,6 +205,9 @@ def _problems(document: DrillDocument, path: Path) -> Iterator[Problem]:
     yield from _load_problems(document.load)
     for index, fault in enumerate(document.faults):
         yield from _fault_problems(f"faults.{index}", fault)
+    if document.proves is not None and document.proves not in MECHANISMS:
+        known = ", ".join(MECHANISMS)
+        yield Problem("proves", repr(document.proves), f"there is no such mechanism; there are {known}")
     hit = {fault.target.partition("/")[0] for fault in document.faults} - {"entry", "links"}
     if len(hit) > document.limits.regions:
         yield Problem(
@@ -238,6 +251,9 @@ def _fault_problems(key: str, fault: FaultDocument) -> Iterator[Problem]:
             ("latency", fault.latency),
             ("rate", fault.rate),
             ("service", fault.service),
+            ("share", fault.share),
+            ("ahead", fault.ahead),
+            ("behind", fault.behind),
         )
         if value is not None
     }
@@ -245,6 +261,13 @@ def _fault_problems(key: str, fault: FaultDocument) -> Iterator[Problem]:
     region, _, process = fault.target.partition("/")
     if fault.kind in _OF_REGION and process:
         yield Problem(f"{key}.target", repr(fault.target), f"{fault.kind} hits a region: write {region!r}")
+    if fault.kind == "clock-skew":
+        if process != "state":
+            yield Problem(
+                f"{key}.target", repr(fault.target), f"clock-skew hits a state store: write '{region}/state'"
+            )
+        if (fault.ahead is None) == (fault.behind is None):
+            yield Problem(key, "unclear", "clock-skew needs one of ahead and behind")
     if fault.kind in _OF_STORE and process not in _STORES:
         choices = " or ".join(repr(f"{region}/{store}") for store in _STORES)
         yield Problem(f"{key}.target", repr(fault.target), f"{fault.kind} hits a store: write {choices}")
@@ -337,6 +360,7 @@ def _freeze(document: DrillDocument) -> Drill:
             wait_ms=(_seconds(load.wait) or 0.0) * 1000.0,
             countries=tuple(load.countries),
             services=tuple(load.services),
+            timeout_s=_seconds(load.timeout),
             client_retries=load.client_retries,
         ),
         faults=tuple(map(_fault, document.faults)),
@@ -349,6 +373,7 @@ def _freeze(document: DrillDocument) -> Drill:
         long=_durations(document.long),
         short=_durations(document.short),
         steady_errors=document.steady_errors,
+        proves=document.proves or "",
     )
 
 
@@ -361,6 +386,8 @@ def _fault(found: FaultDocument) -> Fault:
         latency_s=_seconds(found.latency),
         rate_bytes_per_s=None if found.rate is None else float(size(found.rate)),
         service=found.service,
+        share=found.share,
+        skew_s=_seconds(found.ahead) if found.behind is None else -seconds(found.behind),
         before_load=found.before_load,
     )
 

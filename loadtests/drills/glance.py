@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loadtests.drills.conductor import Course, Stage
 from loadtests.drills.figures.users import percentile
 from loadtests.drills.record import Record
-from loadtests.drills.scenario import Drill, Durations
+from loadtests.drills.scenario import Drill, FaultKind
 
 WINDOW_S = 5.0
 """What counts as now."""
-STEADY, FAULT, RECOVERY = "steady state", "fault", "recovery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,17 @@ class Glance:
 
     elapsed_s: float
     """Since the drill began."""
+    stage: Stage
     part: str
+    """The stage, in words."""
     remaining_s: float
-    """Of this part."""
+    lasts_s: float
     rate: float
     """Requests a second that ended."""
     p50_s: float | None
     p99_s: float | None
     failed: int
-    """From the fault on; before it, since the beginning."""
+    """From the fault on; before it, since the run is warm."""
     budget: int
     shares: Mapping[str, float]
     """Of the answers, by region; all regions that were ever seen."""
@@ -36,17 +38,10 @@ class Glance:
     busy: float | None
 
 
-def glance(record: Record, drill: Drill, durations: Durations) -> Glance:
-    """`record` ends now; parts of the drill that have not begun yet begin at its end."""
-    phases = record.phases
-    now_s = phases.end_s
-    if phases.fault_s >= now_s:
-        part, until_s, since_s = STEADY, phases.begin_s + durations.steady_s, phases.begin_s
-    elif phases.heal_s >= now_s:
-        part, until_s, since_s = FAULT, phases.fault_s + durations.fault_s, phases.fault_s
-    else:
-        part, until_s, since_s = RECOVERY, phases.heal_s + durations.recovery_s, phases.fault_s
-    window_s = max(0.1, min(WINDOW_S, now_s - phases.begin_s))
+def glance(record: Record, course: Course, drill: Drill) -> Glance:
+    """`record` ends now, and `course` is of now."""
+    begin_s, now_s = record.phases.begin_s, record.phases.end_s
+    window_s = max(0.1, min(WINDOW_S, now_s - begin_s))
     latest = [request for request in record.requests if now_s - window_s < request.ended_s <= now_s]
     took = sorted(request.seconds for request in latest if not request.failed)
     answers = Counter(request.region for request in latest if request.region and not request.failed)
@@ -56,13 +51,15 @@ def glance(record: Record, drill: Drill, durations: Durations) -> Glance:
         | (set() if sample is None else set(sample.regions))
     )
     return Glance(
-        elapsed_s=max(0.0, now_s - phases.begin_s),
-        part=part,
-        remaining_s=max(0.0, until_s - now_s),
+        elapsed_s=max(0.0, now_s - begin_s),
+        stage=course.stage,
+        part=_part(course.stage, drill),
+        remaining_s=course.remaining_s,
+        lasts_s=course.lasts_s,
         rate=len(latest) / window_s,
         p50_s=percentile(took, 0.5),
         p99_s=percentile(took, 0.99),
-        failed=sum(request.failed and request.due_s >= since_s for request in record.requests),
+        failed=course.failed,
         budget=drill.limits.failed,
         shares={name: answers[name] / answers.total() if answers else 0.0 for name in regions},
         states={}
@@ -73,3 +70,10 @@ def glance(record: Record, drill: Drill, durations: Durations) -> Glance:
         },
         busy=None if sample is None else sample.busy,
     )
+
+
+def _part(stage: Stage, drill: Drill) -> str:
+    """What people call a stage: where nothing breaks, the load is the test."""
+    if stage is Stage.FAULT and all(fault.kind is FaultKind.NONE for fault in drill.faults):
+        return "load"
+    return "steady state" if stage is Stage.STEADY else stage.value

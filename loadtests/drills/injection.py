@@ -133,8 +133,10 @@ def subject(fault: Fault) -> str:
             return "nothing"
         case FaultKind.CUT | FaultKind.SLOW | FaultKind.THROTTLE:
             return f"{fault.target} {'->' if fault.one_way else '-'} {fault.other or 'everything'}"
-        case FaultKind.KILL_REPLICA | FaultKind.FREEZE_REPLICA:
+        case FaultKind.KILL_REPLICA | FaultKind.FREEZE_REPLICA | FaultKind.LIMP_REPLICA:
             return replica(fault)
+        case FaultKind.CLOCK_SKEW:
+            return f"the clock of {fault.target}"
     return fault.target
 
 
@@ -158,6 +160,10 @@ def words(fault: Fault) -> str:
             effect = "has a full disk"
         case FaultKind.STORE_MEMORY:
             effect = "may use no more memory"
+        case FaultKind.LIMP_REPLICA:
+            effect = f"gets {fault.share or 0:.0%} of the time"
+        case FaultKind.CLOCK_SKEW:
+            effect = f"is {abs(fault.skew_s or 0):g} s {'behind' if (fault.skew_s or 0) < 0 else 'ahead'}"
         case FaultKind.RESTART_STORM:
             effect = "is killed and started again"
     return f"{subject(fault)} {effect}"

@@ -75,6 +75,8 @@ class RegionSample:
     in_flight: Mapping[str, int]
     restarts: int = 0
     """Of its processes, since they were first started."""
+    refuses_writes: bool = False
+    """Whether its store refuses them, which is its clock's doing."""
 
 
 @dataclass(frozen=True, slots=True)

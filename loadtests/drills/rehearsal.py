@@ -9,10 +9,11 @@ from pathlib import Path
 from atoll.clock import Clock
 from loadtests.drills.conductor import Conductor, Course, Do, End
 from loadtests.drills.injection import HealFailed, Injection, InjectionFailed
+from loadtests.drills.processor import Processor
 from loadtests.drills.record import Mark, MarkKind, Record, Request, Sample
 from loadtests.drills.scenario import Drill, Durations
 from loadtests.drills.schedule import scheduled
-from loadtests.drills.target import Target
+from loadtests.drills.target import Target, Waits
 from loadtests.drills.traffic import SALE_STOCK, Traffic, TrafficFailed
 from loadtests.drills.watch import Watch
 from loadtests.users.audit import AuditFailed, audit
@@ -49,9 +50,10 @@ class Rehearsal:
         without: str = "",
         homes: Mapping[str, str] | None = None,
         heard: Heard = lambda *_: None,
+        waits: Waits = lambda _: None,
     ) -> None:
         """`folder` gets the users' files. `without` is a mechanism that the target does without meanwhile. `homes` is
-        as for `Conductor`. `heard` is told once a second what was seen so far.
+        as for `Conductor`. `heard` is told once a second what was seen so far, `waits` what the target waits for.
         """
         self._drill = drill
         self._durations = durations
@@ -62,6 +64,7 @@ class Rehearsal:
         self._without = without
         self._homes = homes
         self._heard = heard
+        self._waits = waits
         self._requests: list[Request] = []
         self._samples: list[Sample] = []
         self._marks: list[Mark] = []
@@ -73,11 +76,11 @@ class Rehearsal:
     async def run(self) -> Over:
         """Returns when the drill is over and everything is healed, however it went; cancelled, it heals first.
 
-        Raises `TargetRefused`, `TrafficFailed` if no user ever had an answer, `InjectionFailed` if what is to break
-        before the load comes did not, and `HealFailed` if something is left broken.
+        Raises `TargetRefused` and `NotCalm` before anything is done, `TrafficFailed` if no user ever had an answer,
+        `InjectionFailed` if what is to break before the load comes did not, `HealFailed` if something is left broken.
         """
         self._task = asyncio.current_task()
-        await self._target.check(self._drill)
+        await self._target.check(self._drill, self._waits)
         load, times = scheduled(self._drill, self._durations), self._durations
         planned_s = times.steady_s + times.fault_s + times.recovery_s
         try:
@@ -172,13 +175,13 @@ class Rehearsal:
         await self._injection.heal()
 
     async def _sample(self) -> None:
-        self._watch.busy()  # from here on it counts
+        processor = Processor()
         due_s = self._now()
         while True:
             due_s = max(due_s + SAMPLE_S, self._now())
             await asyncio.sleep(due_s - self._now())
             status = await self._target.status()
-            sample, marks = self._watch.look(status, self._now(), self._watch.busy())
+            sample, marks = self._watch.look(status, self._now(), processor.busy())
             self._samples.append(sample)
             self._marks.extend(marks)
 

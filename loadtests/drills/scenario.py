@@ -52,6 +52,8 @@ class Load:
     """Only users from there; everywhere if empty."""
     services: tuple[str, ...] = ()
     """What they ask, of what is deployed; everything if empty."""
+    timeout_s: float | None = None
+    """So long users let a request take (``Atoll-Timeout``); None: as long as the service does."""
     client_retries: int = 0
     """How often users send again at once what failed (a retry storm)."""
 
@@ -69,10 +71,14 @@ class FaultKind(StrEnum):
     KILL_REPLICA = "kill-replica"
     """One replica of `service`, again each time it is back."""
     FREEZE_REPLICA = "freeze-replica"
+    LIMP_REPLICA = "limp-replica"
+    """One replica of `service` gets a `share` of the time alone."""
     STORE_FULL = "store-full"
     """A store's disk takes no more writes."""
     STORE_MEMORY = "store-memory"
     """A store may use no more memory."""
+    CLOCK_SKEW = "clock-skew"
+    """The clock of a state store, which stamps its region's writes, is off by `skew_s`."""
     RESTART_STORM = "restart-storm"
     """Every process of the targets is killed and comes back."""
 
@@ -88,6 +94,10 @@ class Fault:
     latency_s: float | None = None
     rate_bytes_per_s: float | None = None
     service: str | None = None
+    share: float | None = None
+    """Of the time, that is left to it."""
+    skew_s: float | None = None
+    """How far its clock is ahead, or behind if below zero."""
     before_load: bool = False
     """It is in force before the load begins (region-return)."""
 
@@ -138,3 +148,5 @@ class Drill:
     short: Durations
     steady_errors: float = 0.0
     """The share of requests that may fail in the steady state for the drill to begin at all."""
+    proves: str = ""
+    """The mechanism of Atoll without which this drill is red; empty if there is none that can be turned off."""

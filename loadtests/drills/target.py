@@ -1,6 +1,7 @@
 """What a drill is held on: the run of this folder, or a deployment elsewhere that is known by its address alone."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -8,19 +9,30 @@ import httpx
 
 from atoll.cell.client import NotRunning, OperationFailed, SupervisorClient
 from atoll.cell.progress import Progress
-from atoll.cell.status import RegionState, RunStatus
+from atoll.cell.status import RunStatus
+from atoll.topology import load
+from loadtests.drills.calm import broken_on_purpose, counts_replicas, restless, scaled
 from loadtests.drills.scenario import Drill, Fault, FaultKind
 
 STATUS_PATIENCE_S = 8.0
 """A supervisor whose wardens are frozen answers after 5 s."""
-WHOLE_PATIENCE_S = 180.0
-"""A region that was killed comes back within a minute where the machine has nothing else to do."""
+CALM_PATIENCE_S = 180.0
+"""A region that was killed comes back within a minute where the machine has nothing else to do, and Serve takes away
+what is not needed after half a minute (`autoscaling.downscale_delay`)."""
 POLL_S = 0.5
 DRAIN_S = 60.0
 
 
 class TargetRefused(Exception):
     """The drill can't be held there; says why, and what to do."""
+
+
+class NotCalm(Exception):
+    """What runs did not come to rest, so a drill would show nothing; says what moves."""
+
+
+Waits = Callable[[str], None]
+"""Is told what is waited for, in words, again and again."""
 
 
 class Target(Protocol):
@@ -31,9 +43,9 @@ class Target(Protocol):
     topology_file: Path | None
     """What is deployed there; None: what the users' process takes by itself."""
 
-    async def check(self, drill: Drill) -> None:
-        """Returns when the drill can begin. Raises `TargetRefused` if it can't be held, or would begin on what is
-        broken already.
+    async def check(self, drill: Drill, waits: Waits) -> None:
+        """Returns when the drill can begin: nothing is broken, and nothing starts, stops or scales. Raises
+        `TargetRefused` if it can't be held there, and `NotCalm`.
         """
         ...
 
@@ -66,7 +78,7 @@ class Local:
         self.topology_file = topology_file
         self._supervisor = supervisor
 
-    async def check(self, drill: Drill) -> None:
+    async def check(self, drill: Drill, waits: Waits) -> None:
         status = await self._supervisor.status()
         if status.topology != drill.topology:
             raise TargetRefused(
@@ -80,14 +92,12 @@ class Local:
                     f"the drill {drill.name} has a fault on {region}, which does not run here; there are "
                     f"{', '.join(status.regions)}: `atoll up` without --regions"
                 )
-        why = obstacle(status)
-        if why and not _is_wanted(status):
-            why = await self.whole()
-        if why:
+        if why := broken_on_purpose(status):
             raise TargetRefused(
                 f"{why}. A drill begins on a run that is whole, or nobody could tell what it did: heal with "
                 "`atoll fault heal`, `atoll undrain REGION`, and look with `atoll status`"
             )
+        await self._calm(drill, waits)
 
     async def status(self) -> RunStatus | None:
         try:
@@ -125,6 +135,12 @@ class Local:
                 await do.fill(target)
             case FaultKind.STORE_MEMORY:
                 await do.starve(target)
+            case FaultKind.LIMP_REPLICA:
+                assert fault.share is not None, "the scenario's file was checked"
+                await do.limp(replica(fault), share=fault.share)
+            case FaultKind.CLOCK_SKEW:
+                assert fault.skew_s is not None, "the scenario's file was checked"
+                await do.skew(target, by_s=fault.skew_s)
             case FaultKind.RESTART_STORM:
                 await do.kill(target)
                 await do.heal(target)
@@ -138,7 +154,7 @@ class Local:
                 await do.undrain(target)
             case FaultKind.CUT | FaultKind.SLOW | FaultKind.THROTTLE:
                 await do.heal(target, fault.other)
-            case FaultKind.KILL_REPLICA | FaultKind.FREEZE_REPLICA:
+            case FaultKind.KILL_REPLICA | FaultKind.FREEZE_REPLICA | FaultKind.LIMP_REPLICA:
                 await do.heal(replica(fault))
             case _:
                 await do.heal(target)
@@ -149,19 +165,29 @@ class Local:
     async def do_with(self, mechanism: str) -> None:
         await self._supervisor.heal(mechanism)
 
-    async def whole(self) -> str:
-        """Returns when every region is ready and trusted by all, or with what still is not so after a long wait."""
+    async def _calm(self, drill: Drill, waits: Waits) -> None:
+        """Returns when nothing starts, stops or scales. Raises `NotCalm`."""
+        topology = None
+        if counts_replicas(drill) and self.topology_file is not None:
+            topology = load(self.topology_file)
         why = ""
         try:
-            async with asyncio.timeout(WHOLE_PATIENCE_S):
+            async with asyncio.timeout(CALM_PATIENCE_S):
                 while True:
                     status = await self.status()
-                    why = "the run does not answer" if status is None else obstacle(status)
+                    if status is None:
+                        why = "the run does not answer"
+                    else:
+                        why = restless(status) or ("" if topology is None else scaled(status, topology))
                     if not why:
-                        return ""
+                        return
+                    waits(why)
                     await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            return why
+        except TimeoutError as error:
+            raise NotCalm(
+                f"the run did not come to rest within {CALM_PATIENCE_S:.0f} s, so nobody could tell what the drill "
+                f"did: {why}. Look with `atoll status`, and end what else puts load on it"
+            ) from error
 
 
 class Remote:
@@ -173,13 +199,13 @@ class Remote:
         self.url = url.rstrip("/")
         self.topology_file: Path | None = None
 
-    async def check(self, drill: Drill) -> None:
+    async def check(self, drill: Drill, waits: Waits) -> None:
         if faults := [fault for fault in drill.faults if fault.kind is not FaultKind.NONE]:
             kinds = ", ".join(sorted({fault.kind.value for fault in faults}))
             raise TargetRefused(
                 f"the drill {drill.name} needs {kinds}, and what breaks at {self.url} can't be healed from here: only "
-                "drills of load alone are held on a deployment elsewhere (overload, retry-storm, surge). Nothing was "
-                "done"
+                "drills of load alone are held on a deployment elsewhere (overload, retry-storm-overload, surge). "
+                "Nothing was done"
             )
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=10.0) as http:
@@ -212,28 +238,6 @@ class Remote:
 def replica(fault: Fault) -> str:
     """The target of a fault on one replica of a service, as `atoll fault` has it: ``eu-west/replica/quote``."""
     return f"{fault.target}/replica/{fault.service}"
-
-
-def _is_wanted(status: RunStatus) -> bool:
-    """Whether somebody has broken or drained something: waiting makes that no better."""
-    return bool(status.faults) or any(region.draining for region in status.regions.values())
-
-
-def obstacle(status: RunStatus) -> str:
-    """What keeps a run from being whole, in words; empty if nothing does. Pure."""
-    if status.faults:
-        return "in force: " + ", ".join(f"{fault.kind} {fault.target}" for fault in status.faults)
-    for name, region in status.regions.items():
-        if region.state is not RegionState.READY:
-            return f"{name} is {region.state.value}" + (f" ({region.detail})" if region.detail else "")
-        doubters = sorted(gateway for gateway, seen in region.health.items() if seen != "healthy")
-        if doubters:
-            return f"{name} is not trusted by {', '.join(doubters)}"
-        if short := sorted(
-            service for service, count in region.replicas.items() if count.running < count.target
-        ):
-            return f"{name} lacks replicas of {', '.join(short)}"
-    return ""
 
 
 async def connect_local(supervisor: SupervisorClient) -> Local:

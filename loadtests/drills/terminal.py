@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from atoll.cli import output
-from loadtests.drills.glance import FAULT, RECOVERY, STEADY, Glance, glance
+from loadtests.drills.conductor import Course, Stage
+from loadtests.drills.glance import Glance, glance
 from loadtests.drills.page.words import HELD, NOTHING, SIGN, SIGNS, WORDS, bound, milliseconds, said, sentence
 from loadtests.drills.record import Mark, MarkKind, Record
 from loadtests.drills.report import DrillDocument
-from loadtests.drills.scenario import Drill, Durations
+from loadtests.drills.scenario import Drill
 from loadtests.drills.verdict import TOO_BUSY, Outcome
 
 EVERY_S = 5.0
@@ -34,11 +35,11 @@ _HELD = {True: "green", False: "bold red", None: "yellow"}
 class Summary:
     """Shows a drill. Used with `with`, which leaves a clean terminal behind, however the block ends."""
 
-    def __init__(self, console: Console, drill: Drill, durations: Durations) -> None:
+    def __init__(self, console: Console, drill: Drill) -> None:
         self._console = console
         self._drill = drill
-        self._durations = durations
         self._glance: Glance | None = None
+        self._waits_for = ""
         self._told: set[Mark] = set()
         self._next_s = 0.0
         self._live = (
@@ -58,13 +59,19 @@ class Summary:
     ) -> None:
         self._stop()
 
-    def update(self, record: Record) -> None:
+    def waits(self, why: str) -> None:
+        """Takes what the drill waits for before it begins. Each is told once where there is no terminal."""
+        if self._live is None and why != self._waits_for:
+            self._console.print(f"waiting: {why}")
+        self._waits_for = why
+
+    def update(self, record: Record, course: Course) -> None:
         """Takes what was seen so far. Each mark is told once."""
         for mark in record.marks:
             if mark.kind is not MarkKind.PHASE and mark not in self._told:
                 self._told.add(mark)
                 self._console.print(_mark(mark, record.phases.begin_s))
-        self._glance = glance(record, self._drill, self._durations)
+        self._glance = glance(record, course, self._drill)
         if self._live is None and self._glance.elapsed_s >= self._next_s:
             self._next_s = self._glance.elapsed_s + EVERY_S
             self._console.print(line(self._glance))
@@ -80,21 +87,18 @@ class Summary:
             self._live.stop()
 
     def _render(self) -> RenderableType:
-        seen = self._glance
-        return (
-            Text("waiting for the first users", style="dim") if seen is None else live(seen, self._durations)
-        )
+        if self._glance is not None:
+            return live(self._glance)
+        return Text(f"waiting: {self._waits_for or 'the first users'}", style="dim")
 
 
-def live(seen: Glance, durations: Durations) -> RenderableType:
+def live(seen: Glance) -> RenderableType:
     """The summary as it is redrawn in place."""
-    lasts = {STEADY: durations.steady_s, FAULT: durations.fault_s, RECOVERY: durations.recovery_s}
-    whole_s = lasts.get(seen.part, 0.0)
     table = Table.grid(padding=(0, 2))
     for _ in range(3):
         table.add_column(no_wrap=True, overflow="ellipsis")
-    done = 1 - seen.remaining_s / whole_s if whole_s > 0 else 1.0
-    style = {FAULT: "red", RECOVERY: "green"}.get(seen.part, "cyan")
+    done = 1 - seen.remaining_s / seen.lasts_s if seen.lasts_s > 0 else 1.0
+    style = {Stage.FAULT: "red", Stage.RECOVERY: "green"}.get(seen.stage, "cyan")
     table.add_row(
         Text(seen.part, style=f"bold {style}"), Text(bar(done), style=style), f"{seen.remaining_s:.0f} s left"
     )

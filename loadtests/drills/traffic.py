@@ -59,6 +59,7 @@ def command(
         "countries": ",".join(load.countries) or None,
         "services": ",".join(load.services) or None,
         "sale-stock": SALE_STOCK,
+        "timeout": None if load.timeout_s is None else f"{load.timeout_s:g}",
         "client-retries": load.client_retries or None,
     }
     named = [

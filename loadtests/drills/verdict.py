@@ -68,16 +68,21 @@ def judge(figures: Figures, record: Record, drill: Drill, stopped: str = "") -> 
 
     1. **aborted**: it was stopped, or its error budget was spent;
     2. **inconclusive**: the steady state did not hold; or more than `TOO_BUSY` of the machine was in use, as a mean
-       over the whole drill, or between fault and heal (after the heal alone it may be, and in a restart storm: the
-       processes of a region that starts again take all there is for some seconds); or nobody looked how busy it was;
+       over the whole drill, or between fault and heal (after the heal alone it may be: the processes of a region that
+       starts again take all there is for some seconds); or nobody looked how busy it was;
     3. **failed**: an expectation or a limit did not hold;
     4. **inconclusive**: a figure that was expected has no value;
     5. **passed**.
+
+    A restart storm is itself what makes the machine busy. It must not have been so before. From then on too little
+    processor time makes nothing better: what held counts, and what did not may be the machine's doing (inconclusive).
     """
     flat = flatten(figures)
     judged = (*(_judged(flat, one) for one in drill.expectations), *_limits(flat, drill.limits))
     unsteady = list(_unsteady(flat, drill))
-    busy = list(_busy(flat, drill))
+    storm = any(fault.kind is FaultKind.RESTART_STORM for fault in drill.faults)
+    busy = list(_busy(flat, _BEFORE if storm else _THROUGHOUT))
+    by_storm = list(_busy(flat, _THROUGHOUT)) if storm else []
     broken = [_broken(one) for one in judged if one.held is False]
     unseen = [f"{one.figure}: nothing was seen of it" for one in judged if one.held is None]
     spent = (
@@ -90,6 +95,8 @@ def judge(figures: Figures, record: Record, drill: Drill, stopped: str = "") -> 
         outcome, first = Outcome.ABORTED, called_off
     elif unsteady or busy:
         outcome, first = Outcome.INCONCLUSIVE, [*unsteady, *busy]
+    elif broken and by_storm:
+        outcome, first = Outcome.INCONCLUSIVE, by_storm
     elif broken:
         outcome, first = Outcome.FAILED, broken
     elif unseen:
@@ -143,13 +150,15 @@ def _unsteady(flat: Mapping[str, float | None], drill: Drill) -> Iterator[str]:
         )
 
 
-def _busy(flat: Mapping[str, float | None], drill: Drill) -> Iterator[str]:
+_BEFORE = {"before.busy": "before the fault"}
+_THROUGHOUT = {"busy.mean": "of the whole drill", "during.busy": "between fault and heal"}
+
+
+def _busy(flat: Mapping[str, float | None], parts: Mapping[str, str]) -> Iterator[str]:
+    """Why a machine was too busy in these parts of a drill."""
     if flat["busy.mean"] is None:
         yield "nobody looked how busy the machine was"
-    starts = any(fault.kind is FaultKind.RESTART_STORM for fault in drill.faults)
-    for name, when in (("busy.mean", "of the whole drill"), ("during.busy", "between fault and heal")):
-        if name == "during.busy" and starts:
-            continue
+    for name, when in parts.items():
         if (share := flat[name]) is not None and share > TOO_BUSY:
             yield (
                 f"the machine was too busy: {share:.0%} {when}, and over {TOO_BUSY:.0%} its figures are not Atoll's; "

@@ -1,50 +1,16 @@
 """What is seen of a run from outside: a sample a second, and marks of what Atoll did by itself between two of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from atoll.cell.status import ProcessState, RegionState, RegionStatus, RunStatus
 from loadtests.drills.record import Mark, MarkKind, RegionSample, Sample
-
-STAT = Path("/proc/stat")
-IDLE_FIELDS = (3, 4)
-"""Of the first line of ``/proc/stat``: idle, and waiting for a disk (proc(5))."""
-COUNTED_FIELDS = 8
-"""Guests' time, in the fields behind these, is counted in the ones before already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ticks:
-    """Processor time of the whole machine since its boot, in clock ticks."""
-
-    used: int
-    all: int
-
-    def busy_since(self, before: "Ticks") -> float:
-        """The share of the time between two readings that was used; 0 if there was none."""
-        passed = self.all - before.all
-        return (self.used - before.used) / passed if passed > 0 else 0.0
-
-
-def read_ticks(text: str) -> Ticks:
-    """From the text of ``/proc/stat``. Pure."""
-    fields = [int(field) for field in text.splitlines()[0].split()[1 : 1 + COUNTED_FIELDS]]
-    return Ticks(sum(fields) - sum(fields[number] for number in IDLE_FIELDS), sum(fields))
 
 
 class Watch:
     """Turns statuses into samples and marks; keeps the one before to compare with."""
 
     def __init__(self) -> None:
-        self._ticks: Ticks | None = None
         self._before: RunStatus | None = None
-
-    def busy(self) -> float:
-        """The share of the machine's processor time that anybody used since the call before; 0 at the first one."""
-        ticks, before = read_ticks(STAT.read_text()), self._ticks
-        self._ticks = ticks
-        return 0.0 if before is None else ticks.busy_since(before)
 
     def look(self, status: RunStatus | None, at_s: float, busy: float) -> tuple[Sample, tuple[Mark, ...]]:
         """`status` is None while nobody tells (a remote deployment, or a supervisor that is late)."""
@@ -70,14 +36,26 @@ def _sample(region: RegionStatus) -> RegionSample:
         targets={service: count.target for service, count in region.replicas.items()},
         in_flight=dict(region.in_flight),
         restarts=sum(process.restarts for process in region.processes),
+        refuses_writes=_refusal(region) != "",
     )
+
+
+def _refusal(region: RegionStatus) -> str:
+    """Why a region's store refuses writes; empty if it doesn't, or nobody tells."""
+    return "" if region.state_report is None else region.state_report.writes_refused
 
 
 def alerts(before: RunStatus, after: RunStatus) -> Iterator[str]:
     """What an operator would be told between two statuses: a region is not as it should be, or is again. Pure."""
     for name, now in after.regions.items():
         was = before.regions.get(name)
-        if was is None or now.state is was.state:
+        if was is None:
+            continue
+        if (refusal := _refusal(now)) and not _refusal(was):
+            yield f"{name} refuses writes: {refusal}"
+        elif _refusal(was) and not refusal and now.state_report is not None:
+            yield f"{name} takes writes again"
+        if now.state is was.state:
             continue
         if now.state in _BAD:
             detail = f": {now.detail}" if now.state is RegionState.DEGRADED and now.detail else ""
@@ -92,6 +70,7 @@ def changes(before: RunStatus, after: RunStatus) -> Iterator[str]:
         if (then := before.regions.get(name)) is not None:
             yield from _trust(name, then, now)
             yield from _replicas(name, then, now)
+            yield from _ahead(name, then, now)
             yield from _processes(name, then, now)
             if now.draining != then.draining:
                 yield f"{name} is draining" if now.draining else f"{name} takes traffic again"
@@ -124,6 +103,13 @@ def _replicas(name: str, then: RegionStatus, now: RegionStatus) -> Iterator[str]
             yield f"{name} wants {count.target} of {service} instead of {was.target}"
         if count.running != was.running:
             yield f"{name} runs {count.running} of {service} instead of {was.running}"
+
+
+def _ahead(name: str, then: RegionStatus, now: RegionStatus) -> Iterator[str]:
+    earlier = () if then.ahead is None else then.ahead.raises
+    for one in () if now.ahead is None else now.ahead.raises:
+        if one not in earlier:
+            yield f"{name} keeps {one.replicas} of {one.service} ahead of the load of {', '.join(sorted(one.lost))}"
 
 
 def _processes(name: str, then: RegionStatus, now: RegionStatus) -> Iterator[str]:

@@ -90,6 +90,7 @@ class Process:
 
     async def start(self) -> None:
         """Returns when it is ready. Raises `CellsError` if it ends, or isn't in time."""
+        assert self._spec.log is not None
         with self._spec.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self._spec.argv,
@@ -128,6 +129,7 @@ class Process:
         return await self._spec.ready()
 
     def _failed(self, what: str) -> CellsError:
+        assert self._spec.log is not None
         last = self._spec.log.read_text(errors="replace").splitlines()[-5:]
         return CellsError(f"{' '.join(self._spec.argv[:3])} {what}; the end of its log: {' | '.join(last)}")
 

@@ -7,8 +7,9 @@ that went away when the system fails would measure too little.
 
 import json
 import random
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote as escape
 
@@ -42,6 +43,8 @@ class Step:
     """What it changes, as in `loadtests.drills.record.Request`."""
     expected: frozenset[str] = frozenset()
     """Problems that are an answer like any other."""
+    wrong: Callable[[Any], str] = field(default=lambda _: "", compare=False)
+    """A word for what is wrong with the JSON of an answer that succeeded; empty if nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +122,12 @@ def _shop(shop: Shop, visitor: Visitor) -> Journey:
     wanted = {rng.choice(goods.ARTICLES): rng.randint(1, 3) for _ in range(rng.randint(1, 2))}
     fills = rng.random() < FILLS_A_CART
     if "cart" in shop.services and fills:
+        put: dict[str, int] = {}
         for sku, quantity in wanted.items():
-            yield _put_into_cart(visitor, sku, quantity)
-        yield Step("GET", f"/cart/{visitor.name}", "/cart/{cart}", "cart")
+            outcome = yield _put_into_cart(visitor, sku, quantity)
+            if not outcome.failed:
+                put[sku] = quantity
+        yield Step("GET", f"/cart/{visitor.name}", "/cart/{cart}", "cart", wrong=partial(_forgotten, put))
     if "checkout" in shop.services and fills and rng.random() < BUYS:
         yield _buy(shop, visitor, wanted)
 
@@ -162,6 +168,15 @@ def _put_into_cart(visitor: Visitor, sku: str, quantity: int) -> Step:
         body=json.dumps({"quantity": quantity}).encode(),
         write=f"cart/{visitor.name}/{sku}={quantity}",
     )
+
+
+def _forgotten(put: Mapping[str, int], content: Any) -> str:
+    """A session sees what was written in it: read your writes, wherever it reads."""
+    match content:
+        case {"items": [*items]}:
+            there = {item["sku"]: item["quantity"] for item in items}
+            return "" if put.items() <= there.items() else "forgotten"
+    return "unreadable"
 
 
 def _buy(shop: Shop, visitor: Visitor, items: dict[str, int]) -> Step:

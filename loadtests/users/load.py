@@ -83,7 +83,7 @@ class Load:
         dispatch(coming, begin_s, self._clock, gevent.sleep, self._begin)
         if options.run_s is not None:
             gevent.sleep(max(0.0, begin_s + options.run_s - self._clock.monotonic()))
-        self.end(options.manners.patience_s + STEERING_S)
+        self.end(options.manners.waits_s + STEERING_S)
 
     def end(self, patience_s: float) -> None:
         """Sends nobody on. Waits so long for answers that are due; what has none then is recorded as ``unfinished``."""

@@ -29,7 +29,14 @@ class OptionsError(ValueError):
     """Something that was said is wrong; each line says what and what would be right."""
 
 
-_NAMES = {"for_s": "for", "at_s": "at", "period_s": "period", "think_s": "think", "begin_s": "begin"}
+_NAMES = {
+    "for_s": "for",
+    "at_s": "at",
+    "period_s": "period",
+    "think_s": "think",
+    "timeout_s": "timeout",
+    "begin_s": "begin",
+}
 """Options that are not named as their values are."""
 
 
@@ -67,6 +74,7 @@ class _Said(BaseModel):
     wait_ms: Annotated[float, Field(ge=0.0, le=10_000.0)]
     countries: _Words = ()
     services: _Words = ()
+    timeout_s: Annotated[_Positive | None, BeforeValidator(_empty)] = None
     client_retries: Annotated[int, Field(ge=0, le=100)]
     fallback: bool = False
     patience: _Positive
@@ -143,8 +151,14 @@ def add_options(parser: ArgumentParser) -> None:
     add("--wait-ms", default="0", help="Journey quote: for so long a replica holds each request.")
     add("--countries", default="", help="Users from these alone: IE,JP.")
     add("--services", default="", help="These alone of those in the topology: catalog,quote.")
+    add(
+        "--timeout",
+        dest="timeout_s",
+        default="",
+        help="Seconds that users let a request take (Atoll-Timeout); without it, as the service says.",
+    )
     add("--client-retries", default="0", help="How often users send again at once what failed.")
-    add("--patience", default=f"{PATIENCE_S:g}", help="Seconds that a user waits for an answer.")
+    add("--patience", default=f"{PATIENCE_S:g}", help="Seconds that a user without --timeout waits.")
     add("--sale-stock", default="50", help="How many there are of a flash sale's article.")
     add("--run-seconds", default="", help="For so long visits begin; without it, until the load is ended.")
     add("--seed", default="1", help="The same seed makes the same users come at the same times.")
@@ -178,7 +192,7 @@ def read(said: Mapping[str, object]) -> Options:
         ways=tuple(Way) if known.way == "both" else (Way(known.way),),
         shape=shape,
         journey=known.journey,
-        manners=Manners(known.think_s, known.patience, known.client_retries, known.fallback),
+        manners=Manners(known.think_s, known.patience, known.timeout_s, known.client_retries, known.fallback),
         wait_ms=known.wait_ms,
         countries=known.countries,
         services=known.services,

@@ -15,6 +15,9 @@ from loadtests.users.client import Connection, NoAnswer, Response
 from loadtests.users.journeys import Journey, Outcome, Step, Visitor
 from loadtests.users.steering import Gateway, Unsteered
 
+ON_ITS_WAY_S = 1.0
+"""After a request's time is over, its gateway's word of that is waited for: it tells what became of the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manners:
@@ -23,11 +26,18 @@ class Manners:
     think_s: float
     """Mean pause between an answer and the next step, exponentially distributed."""
     patience_s: float
-    """How long they wait for an answer."""
+    """How long they wait for an answer, if they set no time-out."""
+    timeout_s: float | None = None
+    """How long a request may take: gateways are told so (``Atoll-Timeout``). None: as long as its service lets it."""
     retries: int = 0
     """How often they send again, at once, what failed: more load when there is too much already."""
     fallback: bool = False
     """Whether they go to the next gateway that steering named when the first refuses the connection."""
+
+    @property
+    def waits_s(self) -> float:
+        """After so long without an answer they give up."""
+        return self.patience_s if self.timeout_s is None else self.timeout_s + ON_ITS_WAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ class Visit:
         error = "unfinished"
         try:
             response = self._answer(step, sent_s)
-            error = _error(response, step)
+            error = _error(response, step) or (step.wrong(response.json()) if response.status < 400 else "")
         except NoAnswer as failure:
             error = failure.word
         except Unsteered:
@@ -116,7 +126,7 @@ class Visit:
         return Outcome(bool(error), None if response is None else response.json()), ended_s
 
     def _answer(self, step: Step, sent_s: float) -> Response:
-        end_s = sent_s + self._manners.patience_s
+        end_s = sent_s + self._manners.waits_s
         gateway, *others = self._at.gateways()
         while True:
             try:
@@ -163,6 +173,8 @@ class Visit:
         ]
         if step.criticality != "default":
             lines.append(f"atoll-criticality: {step.criticality}")
+        if self._manners.timeout_s is not None:
+            lines.append(f"atoll-timeout: {max(1, round(self._manners.timeout_s * 1000.0))}ms")
         if step.key:
             lines.append(f'idempotency-key: "{step.key}"')
         if step.body:

@@ -1,16 +1,23 @@
-"""Faults on the embedded stores, with real servers: a full disk, and no memory left. Nothing acknowledged is lost."""
+"""Faults on the embedded stores, with real servers: a full disk, no memory left, a wrong clock."""
 
 import asyncio
+import contextlib
+import time
 from pathlib import Path
 
 import pytest
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import OutOfMemoryError, RedisError
+from tests.integration.state_stores import IDENTITY, OPENING, StateServer, state_server
+from tests.integration.state_stores import PASSWORD as STATE_PASSWORD
 from tests.integration.test_valkey import PASSWORD, running
 
 from atoll.cell.managed import ManagedProcess
 from atoll.cell.store_faults import EmbeddedStore, StoreFaults
 from atoll.cell.valkey import CACHE_MAX_BYTES, STATE_MAX_BYTES, StoreKind, Valkey
+from atoll.state.errors import StateError
+from atoll.state.opening import open_store_epoch
+from atoll.state.valkey_store import ValkeyStore
 from atoll.stores import connect
 
 pytestmark = pytest.mark.timeout(120)
@@ -126,3 +133,44 @@ async def _restarted(process: ManagedProcess) -> None:
     process.heal()
     async with asyncio.timeout(30):
         await process.wait_ready()
+
+
+async def test_a_state_store_whose_clock_is_off_stamps_so_until_it_is_healed(tmp_path: Path) -> None:
+    async with state_server(tmp_path) as server:
+        password = tmp_path / "password"
+        password.write_text(STATE_PASSWORD)
+        password.chmod(0o600)
+        faults = StoreFaults({"state": EmbeddedStore(server.address, password, STATE_MAX_BYTES)})
+        await _open(server)
+        async with server.store() as store:
+            assert abs(await _off_ms(store)) < FAR_MS / 2, "the control"
+            faults.skew("state", 20 * FAR_MS)
+            await _until_off(store, 20 * FAR_MS)
+            await server.kill()
+            await server.start()
+            await _open(server)
+            await _until_off(store, 20 * FAR_MS)
+            faults.skew("state", -20 * FAR_MS)  # another one takes its place
+            await _until_off(store, -20 * FAR_MS)
+            await faults.heal("state")
+            assert abs(await _off_ms(store)) < FAR_MS / 2
+
+
+FAR_MS = 60_000
+
+
+async def _open(server: StateServer) -> None:
+    assert await open_store_epoch(server.address, OPENING, STATE_PASSWORD, "eu", IDENTITY)
+
+
+async def _off_ms(store: ValkeyStore) -> float:
+    return (await store.clocks()).wall_ms - time.time() * 1000
+
+
+async def _until_off(store: ValkeyStore, by_ms: float) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(StateError):
+                if abs(await _off_ms(store) - by_ms) < FAR_MS:
+                    return
+            await asyncio.sleep(0.05)

@@ -98,6 +98,37 @@ async def test_a_frozen_replica_goes_on_when_healed() -> None:
     assert serve.sent == [(101, signal.SIGSTOP), (101, signal.SIGCONT)]
 
 
+async def test_a_limping_replica_is_stopped_and_let_go_on_until_healed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replica_faults, "LIMP_S", 0.002)
+    serve = Serve()
+    faults = ReplicaFaults(serve.find, serve.send)
+    await faults.fault(Fault.LIMP, "quote", 0.1)
+    with pytest.raises(FaultImpossible, match="already"):
+        await faults.fault(Fault.FREEZE, "quote")
+    await _until(serve, 7)
+    await faults.heal("quote")
+    sent = list(serve.sent)
+    assert {pid for pid, _ in sent} == {101}, "the other one is spared"
+    turns = [number for _, number in sent]
+    assert turns[:4] == [signal.SIGSTOP, signal.SIGCONT] * 2
+    assert turns[-1] is signal.SIGCONT, "it runs"
+    await asyncio.sleep(0.02)
+    assert serve.sent == sent
+
+
+async def test_a_limping_replica_that_ends_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica_faults, "LIMP_S", 0.002)
+    serve = Serve()
+    faults = ReplicaFaults(serve.find, serve.send)
+    await faults.fault(Fault.LIMP, "quote", 0.1)
+    serve.replicas = [replica("r3", 103)]
+    await asyncio.sleep(0.05)
+    assert len(serve.sent) < 8
+    await faults.heal()
+
+
 async def test_what_can_not_be_done_changes_nothing() -> None:
     serve = Serve()
     faults = ReplicaFaults(serve.find, serve.send)

@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 from tests.unit import drill_records
+from tests.unit.deployments import deployed
 from tests.unit.state_reports import state_documents_written, state_report
 
 from atoll.cell.progress import Progress, StepState
@@ -32,6 +33,7 @@ from atoll.routing.explain import (
     RestrictionDocument,
     TopologyStamp,
 )
+from atoll.serve.ahead import AheadStatistics, Raise
 from atoll.simulate.report import (
     SIMULATION,
     SIMULATIONS,
@@ -43,6 +45,7 @@ from atoll.simulate.report import (
     SimulationsDocument,
     ViolationFigures,
 )
+from atoll.tls import TlsStatistics
 from loadtests.drills.report import DRILL
 
 MIB = 1024**2
@@ -133,6 +136,15 @@ def test_summary_has_regions_addresses_dashboards_and_memory(screen: Console, st
     assert "1,234 MiB" in text
 
 
+def test_replicas_that_are_kept_ahead_of_a_lost_regions_load_are_told(
+    screen: Console, status: RunStatus
+) -> None:
+    ahead = AheadStatistics((Raise("quote", 4, frozenset({"us-east"}), 3.0, 20.0),), 1)
+    regions = {name: replace(region, ahead=ahead) for name, region in status.regions.items()}
+    render.print_status(screen, replace(status, regions=regions))
+    assert "4 kept" in text_of(screen)
+
+
 def test_status_has_processes_replicas_load_and_health(screen: Console, status: RunStatus) -> None:
     render.print_status(screen, status)
     text = text_of(screen)
@@ -144,6 +156,20 @@ def test_status_has_processes_replicas_load_and_health(screen: Console, status: 
     entry = next(line for line in text.splitlines() if line.startswith("entry "))
     assert entry.split() == ["entry", "killed", "-", "0", "0", "MiB"]
     assert "fault" not in text
+
+
+def test_status_says_when_certificates_end_and_why_a_new_one_is_refused(
+    screen: Console, status: RunStatus
+) -> None:
+    render.print_status(screen, status)
+    assert "Certificate of" not in text_of(screen)
+    one = TlsStatistics(("agent.eu-west.atoll.internal",), 1_800_000_000.0, 12.34, 0, 1, "it has expired")
+    certificates = {"eu-west/agent": one, "eu-west/gateway-1": replace(one, days_left=80.0, error=None)}
+    regions = {"eu-west": replace(status.regions["eu-west"], certificates=certificates)}
+    render.print_status(screen, replace(status, regions=regions))
+    text = text_of(screen)
+    assert "eu-west/agent" in text and "12.3" in text and "the new one is refused: it has expired" in text
+    assert "eu-west/gateway-1" in text and "80.0" in text
 
 
 def test_status_has_a_line_on_each_region_s_state(screen: Console, status: RunStatus) -> None:
@@ -255,6 +281,7 @@ def test_there_is_no_schema_of_nothing() -> None:
 
 def test_documents_are_what_their_schemas_say(status: RunStatus, explanation: ExplainDocument) -> None:
     written = {
+        "atoll.deployment/1": json.dumps(deployed("eu-west")).encode(),
         "atoll.status/1": RUN_STATUS.dump_json(status),
         "atoll.explain/1": EXPLAIN.dump_json(explanation),
         "atoll.drill/1": DRILL.dump_json(drill_records.report()),

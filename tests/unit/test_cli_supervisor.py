@@ -190,7 +190,14 @@ def test_json_is_one_document_that_its_schema_describes_and_nothing_else(
 
 
 def fault(kind: str, target: str | None, **more: object) -> tuple[str, Document]:
-    nothing = {"other": None, "one_way": False, "latency_ms": None, "rate_bytes_per_s": None}
+    nothing = {
+        "other": None,
+        "one_way": False,
+        "latency_ms": None,
+        "rate_bytes_per_s": None,
+        "skew_ms": None,
+        "share": None,
+    }
     return "fault", {"kind": kind, "target": target} | nothing | more
 
 
@@ -202,6 +209,9 @@ def fault(kind: str, target: str | None, **more: object) -> tuple[str, Document]
         ("fault kill eu-west/replica/quote", fault("kill", "eu-west/replica/quote")),
         ("fault fill eu-west/state", fault("fill", "eu-west/state")),
         ("fault starve eu-west/cache", fault("starve", "eu-west/cache")),
+        ("fault skew eu-west/state --ahead 15s", fault("skew", "eu-west/state", skew_ms=15_000)),
+        ("fault skew eu-west/state --behind 2min", fault("skew", "eu-west/state", skew_ms=-120_000)),
+        ("fault limp eu-west/replica/quote --share 0.1", fault("limp", "eu-west/replica/quote", share=0.1)),
         ("fault without failover", fault("without", "failover")),
         ("fault cut eu-west us-east", fault("cut", "eu-west", other="us-east")),
         ("fault cut eu-west", fault("cut", "eu-west")),

@@ -2,18 +2,29 @@
 
 import json
 import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tests.unit.drill_records import SETTING, drill, region_loss, report
 
 from atoll.cli.exits import Exit
 from atoll.cli.program import main
-from loadtests.drills.command import drills, find_drill, with_rate
-from loadtests.drills.scenario import Drill
-from loadtests.drills.target import Remote
+from atoll.topology import load
+from loadtests.drills import command, whole_set
+from loadtests.drills.command import Options, drills, find_drill, with_rate
+from loadtests.drills.conductor import Course, End, Stage
+from loadtests.drills.figures import Figures, figures
+from loadtests.drills.nearest import nearest
+from loadtests.drills.record import Record
+from loadtests.drills.rehearsal import Over, Rehearsal
+from loadtests.drills.scenario import Drill, Limits
+from loadtests.drills.target import Remote, Waits
 from loadtests.drills.verdict import Outcome
-from loadtests.drills.whole_set import Held, worst
+from loadtests.drills.whole_set import Held, outcome_of, worst
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +37,8 @@ def test_all_drills_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["drill", "--list"]) == 0
     listed = capsys.readouterr().out
     assert {"region-loss", "overload", "retry-storm", "flash-sale"} <= drills().keys()
-    for name, drill in drills().items():
-        assert name in listed and drill.title in listed
+    for name, one in drills().items():
+        assert name in listed and one.title in listed
 
 
 @pytest.mark.parametrize(
@@ -61,7 +72,7 @@ def test_load_on_a_deployment_elsewhere_is_asked_for_first(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async def fine(target: Remote, drill: Drill) -> None: ...
+    async def fine(target: Remote, drill: Drill, waits: Waits) -> None: ...
 
     monkeypatch.setattr(Remote, "check", fine)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
@@ -84,12 +95,12 @@ def test_a_report_of_another_kind_is_no_earlier_one(capsys: pytest.CaptureFixtur
 
 
 def test_another_rate_keeps_the_shape() -> None:
-    drill = find_drill("surge")
-    shape = drill.load.shape
+    surge = find_drill("surge")
+    shape = surge.load.shape
     assert shape.peak is not None
-    changed = with_rate(drill, shape.rate / 2).load.shape
+    changed = with_rate(surge, shape.rate / 2).load.shape
     assert (changed.rate, changed.peak) == (shape.rate / 2, shape.peak / 2)
-    assert with_rate(drill, None) == drill
+    assert with_rate(surge, None) == surge
 
 
 @pytest.mark.parametrize(
@@ -106,3 +117,77 @@ def test_the_set_is_as_good_as_its_worst(outcomes: list[Outcome | None], status:
     assert (
         worst(Held(f"drill-{number}", outcome, "", 1.0) for number, outcome in enumerate(outcomes)) is status
     )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "status"),
+    [
+        (Outcome.FAILED, "caught", Exit.SUCCESS),
+        (Outcome.PASSED, "not noticed", Exit.FAILED_VERDICT),
+        (Outcome.INCONCLUSIVE, "inconclusive", Exit.INCONCLUSIVE),
+        (None, "not held", Exit.FAILED),
+    ],
+)
+def test_a_control_is_as_it_should_be_if_it_is_red(
+    outcome: Outcome | None, verdict: str, status: Exit
+) -> None:
+    control = Held("region-loss", outcome, "", 1.0, without="failover")
+    assert (control.verdict, worst([control])) == (verdict, status)
+
+
+def test_a_control_whose_error_budget_was_spent_is_red_too() -> None:
+    spent = drill(limits=Limits(failed=20))
+    without = report(of=spent, setting=replace(SETTING, without="failover"))
+    assert without.verdict.outcome is Outcome.ABORTED
+    assert outcome_of(without) is Outcome.FAILED
+    assert outcome_of(report(of=spent)) is Outcome.ABORTED
+
+
+def test_controls_hold_each_drill_without_what_it_proves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, str, Path]] = []
+
+    async def one(of: Drill, options: Options, paths: object) -> Held:
+        asked.append((of.name, options.without, options.out))
+        return Held(of.name, Outcome.FAILED, "", 1.0, options.without)
+
+    monkeypatch.setattr(whole_set, "_one", one)
+    monkeypatch.setattr(whole_set, "_run_of", lambda *_: nullcontext())
+    monkeypatch.setattr(whole_set, "drill_lock", lambda *_: nullcontext())
+    assert (
+        whole_set.hold_all(["surge", "overload", "retry-storm"], Options(out=tmp_path), controls=True)
+        is Exit.SUCCESS
+    )
+    assert asked == [
+        (name, what, tmp_path / "controls")
+        for name, what in (("overload", "shedding"), ("retry-storm", "budget"))
+    ]
+    asked.clear()
+    assert whole_set.hold_all(["overload"], Options(out=tmp_path)) is Exit.FAILED_VERDICT
+    assert asked == [("overload", "", tmp_path)]
+
+
+async def test_the_figures_know_where_users_are_at_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else it is guessed from who served them lately, and DNS users of a lost region count as elsewhere."""
+    record = region_loss()
+    seen: dict[str, Mapping[str, str] | None] = {}
+    topology = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
+
+    async def run(rehearsal: Rehearsal) -> Over:
+        seen["conductor"] = rehearsal._homes
+        course = Course(Stage.OVER, 0.0, 0.0, 1, 0, 0, End.COMPLETE, "")
+        return Over(record, course)
+
+    def counted(of: Record, drill: Drill, homes: Mapping[str, str] | None = None) -> Figures:
+        seen["figures"] = homes
+        return figures(of, drill, homes)
+
+    monkeypatch.setattr(Rehearsal, "run", run)
+    monkeypatch.setattr(command, "figures", counted)
+    target = Remote("http://127.0.0.1:9")
+    target.topology_file = topology
+    assert await command.hold(drill(), Options(out=tmp_path), target) is not None
+    assert seen["figures"] == seen["conductor"] == nearest(load(topology))

@@ -1,12 +1,13 @@
 """Drills' files: what is read, what is refused and in which words; and the files that are there."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from atoll.topology import load as load_topology
-from loadtests.drills.document import FOLDER, DrillError, parse_drill, read_drill
+from loadtests.drills.document import FOLDER, DrillDocument, DrillError, parse_drill, read_drill
 from loadtests.drills.figures.table import markdown
 from loadtests.drills.record import Way
 from loadtests.drills.scenario import (
@@ -43,8 +44,10 @@ NEEDED = {
     "memory-pressure",
     "restart-storm",
     "retry-storm",
+    "retry-storm-overload",
     "surge",
     "flash-sale",
+    "clock-skew",
 }
 
 TEXT = """
@@ -65,6 +68,7 @@ journey = "quote"
 think = "2s"
 wait = "250ms"
 countries = ["IE"]
+timeout = "1500ms"
 client_retries = 2
 
 [[faults]]
@@ -121,6 +125,7 @@ def test_everything_is_read() -> None:
             think_s=2.0,
             wait_ms=250.0,
             countries=("IE",),
+            timeout_s=1.5,
             client_retries=2,
         ),
         faults=(
@@ -168,11 +173,23 @@ def test_everything_is_read() -> None:
         ('kind = "throttle"', 'kind = "kill"', "kill takes no such key"),
         ('target = "us-east"\nservice', 'target = "us-east/state"\nservice', "write 'us-east'"),
         ('kind = "slow"\n', 'kind = "store-full"\n', "write 'eu-west/cache' or 'eu-west/state'"),
+        (
+            'kind = "slow"\n',
+            'kind = "clock-skew"\nahead = "3s"\n',
+            "hits a state store: write 'eu-west/state'",
+        ),
+        ('target = "eu-west"\nother', 'target = "eu-west/state"\nahead = "1s"\nother', "slow takes latency"),
         ("regions = 2", "regions = 1", "its faults touch 2 regions (eu-west, us-east)"),
         ("failed = 10", "failed = 0", "limits.failed"),
+        (
+            "steady_errors",
+            'proves = "gravity"\nsteady_errors',
+            "there is no such mechanism; there are failover",
+        ),
         ("[limits]", "[limits]\nfialed = 3", "did you mean 'failed'"),
         ('kind = "slow"', 'kind = "slo"', "faults.0.kind"),
         ('rate = "600/min"', 'rate = "600"', "write a rate as a number above zero and a unit"),
+        ('timeout = "1500ms"', "timeout = 1.5", "load.timeout"),
         ('fault = "6s"', 'fault = "0s"', "a duration must be more than zero"),
     ],
 )
@@ -239,6 +256,13 @@ def test_no_drill_is_only_about_what_always_holds() -> None:
 
 
 # What the README says
+
+
+def test_the_readme_has_every_key_of_a_file() -> None:
+    schema = DrillDocument.model_json_schema(by_alias=True)
+    keys = {name for model in (schema, *schema["$defs"].values()) for name in model["properties"]}
+    words = set(re.findall(r"[a-z_]+", (ROOT / "loadtests" / "drills" / "README.md").read_text()))
+    assert keys <= words, f"not told of: {sorted(keys - words)}"
 
 
 def test_the_readme_has_every_drill_and_every_figure() -> None:

@@ -12,6 +12,7 @@ from tests.unit.drill_records import BEGIN, Loss, drill, found, phases, region_l
 from loadtests.drills.figures import NEVER, TABLE, figures, find, flatten, near, value
 from loadtests.drills.figures.amplification import amplification, over_budget, worst
 from loadtests.drills.figures.blast import failed_elsewhere, homes
+from loadtests.drills.figures.clock import ClockFigures, clock_figures
 from loadtests.drills.figures.machine import busiest, mean_busy, restarts
 from loadtests.drills.figures.phases import Phase, by_phase, phase_of
 from loadtests.drills.figures.scaling import scaling_figures
@@ -526,3 +527,25 @@ def test_figures_have_no_surprises_at_the_phases_borders() -> None:
         math.isnan(seen) for seen in flatten(figures(record, drill())).values() if seen is not None
     )
     assert LEAST > 1
+
+
+def clocked(*refused_at_s: float, told: bool = True) -> ClockFigures:
+    samples = [
+        Sample(
+            BEGIN + second,
+            0.1,
+            {"eu-west": RegionSample("ready", 1.0, {}, {}, {}, refuses_writes=second in refused_at_s)}
+            if told
+            else {},
+        )
+        for second in range(1, 41)
+    ]
+    return clock_figures(samples, PHASES)
+
+
+def test_a_wrong_clock_is_noticed_and_trusted_again() -> None:
+    assert clocked(*range(12, 36)) == ClockFigures(2.0, 16.0)
+    assert clocked(*range(12, 18)) == ClockFigures(2.0, 0.0), "before it was put right"
+    assert clocked(*range(12, 41)) == ClockFigures(2.0, NEVER)
+    assert clocked() == ClockFigures(NEVER, None), "nobody noticed"
+    assert clocked(told=False) == ClockFigures(None, None)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.unit.drill_statuses import RUN
+from tests.unit.drill_statuses import REGION, RUN
 
 from atoll.cell.client import NotRunning, OperationFailed, SupervisorClient
 from atoll.cell.paths import RunPaths
-from atoll.cell.status import FaultStatus, RunStatus
+from atoll.cell.status import FaultStatus, RegionState, ReplicaCount, RunStatus
 from loadtests.drills import injection
 from loadtests.drills import target as targets
 from loadtests.drills.injection import HealFailed, Injection, InjectionFailed, words
@@ -26,9 +26,10 @@ from loadtests.drills.scenario import (
     Shape,
     ShapeKind,
 )
-from loadtests.drills.target import Local, Remote, TargetRefused
+from loadtests.drills.target import Local, NotCalm, Remote, TargetRefused, Waits
 from loadtests.drills.traffic import Follower, TrafficFailed, command
 
+TOPOLOGY = Path(__file__).parents[2] / "infra" / "topologies" / "local.toml"
 KILL = Fault(FaultKind.KILL, "eu-west")
 CUT = Fault(FaultKind.CUT, "us-east", "ap-northeast")
 DRAIN = Fault(FaultKind.DRAIN, "us-east")
@@ -44,7 +45,7 @@ class Recorded:
     refuse: set[str] = field(default_factory=set)
     drained: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def check(self, drill: Drill) -> None:
+    async def check(self, drill: Drill, waits: Waits) -> None:
         raise NotImplementedError
 
     async def status(self) -> RunStatus | None:
@@ -150,6 +151,18 @@ async def test_a_mechanism_that_was_turned_off_is_turned_on_again(
     assert target.did == ["without failover", "with failover"]
 
 
+async def test_a_mechanism_that_stays_off_is_told_and_tried_again(
+    breaking: Injection, target: Recorded
+) -> None:
+    await breaking.do_without("ejection")
+    target.refuse = {"with ejection"}
+    with pytest.raises(HealFailed, match="atoll fault heal ejection"):
+        await breaking.do_with_all()
+    target.refuse = set()
+    await breaking.do_with_all()
+    assert target.did == ["without ejection", "with ejection", "with ejection"]
+
+
 async def test_a_run_that_is_gone_needs_no_healing(breaking: Injection, target: Recorded) -> None:
     class Gone(Recorded):
         async def heal(self, fault: Fault) -> None:
@@ -163,7 +176,9 @@ async def test_a_run_that_is_gone_needs_no_healing(breaking: Injection, target: 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_every_fault_is_told_in_words(kind: FaultKind) -> None:
-    fault = Fault(kind, "eu-west", latency_s=0.3, rate_bytes_per_s=1024.0, service="quote")
+    fault = Fault(
+        kind, "eu-west", latency_s=0.3, rate_bytes_per_s=1024.0, service="quote", share=0.1, skew_s=-9
+    )
     assert words(fault) and "None" not in words(fault)
 
 
@@ -182,7 +197,9 @@ async def test_every_fault_of_a_run_has_an_end(kind: FaultKind) -> None:
     supervisor = Supervisor(RunPaths(Path("/nowhere")))
     supervisor.asked.clear()
     local = Local(supervisor, "http://nowhere")
-    fault = Fault(kind, "eu-west", latency_s=0.3, rate_bytes_per_s=1024.0, service="quote")
+    fault = Fault(
+        kind, "eu-west", latency_s=0.3, rate_bytes_per_s=1024.0, service="quote", share=0.1, skew_s=-9
+    )
     await local.inject(fault)
     begun = len(supervisor.asked)
     assert begun >= 1
@@ -193,6 +210,10 @@ async def test_every_fault_of_a_run_has_an_end(kind: FaultKind) -> None:
         if method == "undrain" or (isinstance(params, dict) and params.get("kind") == "heal")
     ]
     assert len(ends) == 1
+
+
+def unheard(why: str) -> None:
+    """Nobody is told what is waited for."""
 
 
 def drill_with(*faults: Fault) -> Drill:
@@ -212,10 +233,10 @@ def drill_with(*faults: Fault) -> Drill:
 
 async def test_nothing_is_broken_that_can_not_be_healed_from_here() -> None:
     remote = Remote("http://127.0.0.1:9")
-    with pytest.raises(TargetRefused, match=r"needs kill.*overload, retry-storm, surge"):
-        await remote.check(drill_with(KILL))
+    with pytest.raises(TargetRefused, match=r"needs kill.*overload, retry-storm-overload, surge"):
+        await remote.check(drill_with(KILL), unheard)
     with pytest.raises(TargetRefused, match="does not answer"):
-        await remote.check(drill_with())
+        await remote.check(drill_with(), unheard)
     with pytest.raises(TargetRefused, match="leave --without out"):
         await remote.do_without("failover")
 
@@ -227,6 +248,7 @@ def test_the_users_are_told_all_of_the_load() -> None:
         journey="quote",
         wait_ms=200,
         countries=("IE", "JP"),
+        timeout_s=1.5,
         client_retries=3,
     )
     line = " ".join(command(load, "http://here", Path("/x/shop.toml"), Path("/x/requests.jsonl"), 60, 7))
@@ -243,6 +265,7 @@ def test_the_users_are_told_all_of_the_load() -> None:
         "--journey quote",
         "--wait-ms 200",
         "--countries IE,JP",
+        "--timeout 1.5",
         "--client-retries 3",
         "--seed 7",
         "--run-seconds 60",
@@ -306,7 +329,7 @@ BROKEN = replace(RUN, faults=(FaultStatus("kill", "entry", ""),))
 
 
 async def test_a_run_that_is_whole_and_of_the_right_kind_will_do() -> None:
-    await local(RUN).check(drill_with(KILL, Fault(FaultKind.CUT, "entry", "eu-west")))
+    await local(RUN).check(drill_with(KILL, Fault(FaultKind.CUT, "entry", "eu-west")), unheard)
 
 
 @pytest.mark.parametrize(
@@ -327,11 +350,44 @@ async def test_a_run_that_is_whole_and_of_the_right_kind_will_do() -> None:
 )
 async def test_a_run_that_will_not_do_is_refused(status: RunStatus, fault: Fault, message: str) -> None:
     with pytest.raises(TargetRefused, match=message):
-        await local(status).check(drill_with(fault))
+        await local(status).check(drill_with(fault), unheard)
 
 
-async def test_between_drills_it_waits_until_the_run_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+STARTING = replace(RUN, regions={"eu-west": replace(REGION, state=RegionState.STARTING)})
+
+
+def scaled(running: int, target: int) -> RunStatus:
+    return replace(
+        RUN, regions={"eu-west": replace(REGION, replicas={"quote": ReplicaCount(running, target)})}
+    )
+
+
+async def test_it_begins_when_all_is_calm_and_tells_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(targets, "POLL_S", 0.0)
-    assert await local(BROKEN, BROKEN, RUN).whole() == ""
-    monkeypatch.setattr(targets, "WHOLE_PATIENCE_S", 0.02)
-    assert await local(BROKEN).whole() == "in force: kill entry"
+    heard: list[str] = []
+    await local(RUN, STARTING, scaled(1, 2), scaled(2, 2)).check(drill_with(KILL), heard.append)
+    assert heard == ["eu-west is starting", "eu-west runs 1 of quote, and wants 2"]
+
+
+async def test_a_drill_of_autoscaling_waits_until_there_are_as_few_replicas_as_there_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(targets, "POLL_S", 0.0)
+    heard: list[str] = []
+    surge = replace(drill_with(), expectations=(Expectation("autoscaling.reaction_s", at_most=15),))
+    run = local(RUN, scaled(2, 2), scaled(2, 1), scaled(1, 1))
+    run.topology_file = TOPOLOGY
+    await run.check(surge, heard.append)
+    assert heard == [
+        "eu-west still has 2 of quote from a load before, and 1 at rest",
+        "eu-west runs 2 of quote, and wants 1",
+    ]
+
+
+async def test_what_does_not_come_to_rest_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "POLL_S", 0.0)
+    monkeypatch.setattr(targets, "CALM_PATIENCE_S", 0.02)
+    with pytest.raises(NotCalm, match=r"did not come to rest within 0 s.*eu-west is starting"):
+        await local(STARTING).check(drill_with(KILL), unheard)

@@ -29,7 +29,7 @@ from loadtests.drills.scenario import (
     Shape,
     ShapeKind,
 )
-from loadtests.drills.target import TargetRefused
+from loadtests.drills.target import TargetRefused, Waits
 
 TIMES = Durations(steady_s=0.6, fault_s=0.6, recovery_s=0.4)
 KILL = Fault(FaultKind.KILL, "eu-west")
@@ -68,8 +68,9 @@ class Noted:
     felt: bool = False
     """Whether users feel the fault."""
 
-    async def check(self, drill: Drill) -> None:
+    async def check(self, drill: Drill, waits: Waits) -> None:
         self.note("check")
+        waits("nothing")
 
     async def status(self) -> RunStatus | None:
         return None
@@ -234,7 +235,7 @@ async def test_what_can_not_be_healed_is_told(
 
 
 async def test_a_target_that_refuses_is_left_alone(target: Noted, tmp_path: Path) -> None:
-    async def refuse(drill: Drill) -> None:
+    async def refuse(drill: Drill, waits: Waits) -> None:
         raise TargetRefused("not here")
 
     target.check = refuse  # type: ignore[method-assign]

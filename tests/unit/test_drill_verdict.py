@@ -89,6 +89,18 @@ def test_so_may_one_whose_restart_is_the_fault() -> None:
         assert judge(figures(record, storm), record, storm).outcome is outcome
 
 
+def test_in_a_restart_storm_what_held_on_a_busy_machine_counts_and_what_did_not_shows_nothing() -> None:
+    storm = drill(faults=(Fault(FaultKind.RESTART_STORM, "eu-west"),))
+    busy = Loss(busy_in_recovery=1.0, recovery_s=15.0, busy=0.79)
+    assert "of the whole drill" in verdict(busy).reasons[0], "the control: it is busy"
+    assert verdict(busy, storm).outcome is Outcome.PASSED
+    broken = verdict(replace(busy, errors_for_s=2.0), storm)
+    assert broken.outcome is Outcome.INCONCLUSIVE and "too busy" in broken.reasons[0]
+    assert verdict(Loss(errors_for_s=2.0), storm).outcome is Outcome.FAILED, "on a quiet machine it counts"
+    before = verdict(Loss(busy=0.85), storm)
+    assert before.outcome is Outcome.INCONCLUSIVE and "before the fault" in before.reasons[0]
+
+
 def test_a_machine_that_is_busy_over_the_whole_drill_shows_nothing() -> None:
     record = region_loss(Loss())
     late = replace(

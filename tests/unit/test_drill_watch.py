@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.drill_statuses import REGION, RUN
+from tests.unit.state_reports import state_report
 
 from atoll.cell.status import (
-    FaultStatus,
     ProcessState,
     ProcessStatus,
     RegionState,
@@ -15,27 +15,13 @@ from atoll.cell.status import (
     ReplicaCount,
     RunStatus,
 )
+from atoll.serve.ahead import AheadStatistics, Raise
 from loadtests.drills.record import MarkKind
-from loadtests.drills.target import obstacle
-from loadtests.drills.watch import Ticks, Watch, alerts, changes, read_ticks
+from loadtests.drills.watch import Watch, alerts, changes
 
 
 def run_with(region: RegionStatus) -> RunStatus:
     return replace(RUN, regions={"eu-west": region})
-
-
-def test_busy_is_all_time_but_idle_and_waiting_for_a_disk() -> None:
-    first = read_ticks("cpu  100 0 50 800 50 0 0 0 70 0\ncpu0 1 2 3\n")
-    second = read_ticks("cpu  180 0 70 850 50 0 0 0 90 0\ncpu0 1 2 3\n")
-    assert (first, second) == (Ticks(150, 1000), Ticks(250, 1150))
-    assert second.busy_since(first) == pytest.approx(100 / 150), "guests' time is in user time already"
-    assert first.busy_since(first) == 0.0
-
-
-def test_the_machine_itself_is_read() -> None:
-    watch = Watch()
-    assert watch.busy() == 0.0
-    assert 0.0 <= watch.busy() <= 1.0
 
 
 @pytest.mark.parametrize(
@@ -121,21 +107,21 @@ def test_what_changed_while_nobody_told_is_told_then() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("status", "why"),
-    [
-        (RUN, ""),
-        (replace(RUN, faults=(FaultStatus("kill", "entry", ""),)), "in force: kill entry"),
-        (run_with(replace(REGION, state=RegionState.STARTING, detail="Ray")), "eu-west is starting (Ray)"),
-        (
-            run_with(replace(REGION, health={"entry": "unhealthy: silent"})),
-            "eu-west is not trusted by entry",
-        ),
-        (
-            run_with(replace(REGION, replicas={"quote": ReplicaCount(0, 1)})),
-            "eu-west lacks replicas of quote",
-        ),
-    ],
-)
-def test_a_drill_begins_on_what_is_whole(status: RunStatus, why: str) -> None:
-    assert obstacle(status) == why
+def test_a_region_that_refuses_writes_is_an_alert() -> None:
+    refusing = run_with(
+        replace(REGION, state_report=replace(state_report(), writes_refused="its clock is off"))
+    )
+    well = run_with(replace(REGION, state_report=state_report()))
+    assert list(alerts(well, refusing)) == ["eu-west refuses writes: its clock is off"]
+    assert list(alerts(refusing, refusing)) == []
+    assert list(alerts(refusing, well)) == ["eu-west takes writes again"]
+    assert list(alerts(refusing, RUN)) == [], "nobody tells: that is no decision"
+    assert Watch().look(refusing, 1.0, 0.0)[0].regions["eu-west"].refuses_writes
+    assert not Watch().look(well, 1.0, 0.0)[0].regions["eu-west"].refuses_writes
+
+
+def test_what_is_kept_ahead_of_load_to_come_is_a_decision() -> None:
+    raised = Raise("quote", 4, frozenset({"us-east"}), 3.0, 20.0)
+    ahead = run_with(replace(REGION, ahead=AheadStatistics((raised,), 1)))
+    assert list(changes(RUN, ahead)) == ["eu-west keeps 4 of quote ahead of the load of us-east"]
+    assert list(changes(ahead, ahead)) == []

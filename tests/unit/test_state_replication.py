@@ -1,8 +1,10 @@
 """The cores of replication, one by one."""
 
 import contextlib
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgpack
 import pytest
@@ -40,7 +42,9 @@ from atoll.state.replication.messages import (
     decode,
     encode,
 )
+from atoll.state.replication.other_clock import StoreClock
 from atoll.state.replication.receiver import FUTURE_S, OutOfStep, Receiver, Retry
+from atoll.state.replication.replicator import Replicator
 from atoll.state.replication.sender import Sender
 from atoll.state.replication.settings import DEFAULTS, ReplicationSettings
 from atoll.state.replication.stability import Stability
@@ -54,6 +58,7 @@ from atoll.state.store import (
     BucketDigest,
     Cell,
     CellKey,
+    Clocks,
     Listing,
     LogEntry,
     LogSlice,
@@ -392,6 +397,88 @@ def test_a_clock_that_jumps_is_noticed_at_once_and_trusted_again_when_it_is_well
     assert guard.refuses()  # 200 ms: below the limit, but not yet well
     clock.epoch -= 0.1
     assert not guard.refuses()
+
+
+def told(clock: ManualClock, store: StoreClock, offset_ms: float, took_s: float = 0.002) -> None:
+    """The store says what it takes for the time."""
+    sent_at = clock.monotonic()
+    clock.advance(took_s)
+    store.observe(sent_at, (clock.wall() - took_s / 2) * 1000 + offset_ms)
+
+
+def test_the_wall_clock_is_the_stores_as_far_as_it_is_known_to_differ() -> None:
+    clock = ManualClock()
+    store = StoreClock(clock)
+    assert store.wall() == clock.wall(), "nothing is known yet"
+    told(clock, store, 0.0, took_s=3.0)
+    assert store.wall() == clock.wall(), "an agent that stood still has no other clock for that"
+    told(clock, store, 15_000.0)
+    assert store.wall() - clock.wall() == pytest.approx(15.0, abs=0.002)
+    assert store.monotonic() == clock.monotonic()
+    told(clock, store, 0.0)
+    assert store.wall() == clock.wall(), "it was put right"
+
+
+class Stamping:
+    """A store whose clocks are told, and that notes what it is to refuse."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.off_ms = 0
+        self.stamped_ms = 0
+        self.refuses: list[str] = []
+
+    async def clocks(self) -> Clocks:
+        shows = round(self.clock.wall() * 1000) + self.off_ms
+        self.stamped_ms = max(self.stamped_ms, shows)
+        return Clocks(shows, stamp_of(self.stamped_ms))
+
+    async def refuse(self, reason: str) -> None:
+        self.refuses.append(reason)
+
+
+async def watched(clock: ManualClock, store: Stamping, *, peers: bool) -> Callable[[], Awaitable[None]]:
+    """What a region does about its store's clock each time that it looks."""
+    members = Membership({region: frozenset({"carts"}) for region in "abc"})
+    replicator = Replicator("a", "one", cast("Any", None), cast("Any", None), members, clock, Random(1))
+
+    async def look() -> None:
+        clock.advance(0.25)
+        for peer in "bc" if peers else "":
+            replicator._guard.observe(peer, clock.monotonic(), clock.wall() * 1000)
+        await replicator._watch_clock(cast("Any", SimpleNamespace(store=store)))
+
+    await look()
+    return look
+
+
+async def test_a_stores_clock_that_is_wrong_is_noticed_though_the_agents_is_right() -> None:
+    clock = ManualClock()
+    store = Stamping(clock)
+    look = await watched(clock, store, peers=True)
+    assert store.refuses == []
+    store.off_ms = 15_000
+    await look()
+    assert [bool(reason) for reason in store.refuses] == [True]
+    assert "ahead of the others" in store.refuses[0]
+
+
+@pytest.mark.parametrize("peers", [True, False])
+async def test_after_a_clock_was_ahead_writes_wait_until_stamps_are_those_of_now(*, peers: bool) -> None:
+    """They never go back: until then other regions would put off all that this one writes."""
+    clock = ManualClock()
+    store = Stamping(clock)
+    look = await watched(clock, store, peers=peers)
+    store.off_ms = 5000
+    await look()
+    store.off_ms = 0
+    for _ in range(17):
+        await look()
+    assert store.refuses[-1], "4.25 s later"
+    for _ in range(3):
+        await look()
+    assert store.refuses[-1] == "", "5 s later"
+    assert len(store.refuses) == 2
 
 
 def test_an_offset_that_the_round_trip_can_explain_refuses_nothing() -> None:

@@ -115,3 +115,38 @@ def test_who_would_find_nothing_is_told_so_before() -> None:
     with pytest.raises(NothingToDo, match="needs the services checkout, inventory"):
         shop(frozenset({"catalog"})).check("shop", sale=True)
     shop().check("shop", sale=True)
+
+
+def test_a_cart_has_what_was_put_into_it() -> None:
+    """Read your writes: what was acknowledged is there, wherever it is read."""
+    looks = 0
+    for seed in range(30):
+        visitor = Visitor(f"u-{seed}", CITIES[0], random.Random(seed))
+        walking = journeys.begin("shop", shop(frozenset({"cart"})), visitor)
+        put: list[dict[str, object]] = []
+        step = next(walking, None)
+        while step is not None:
+            if step.method == "PUT":
+                put.append({"sku": step.path.rpartition("/")[2], **json.loads(step.body)})
+            elif step.name == "/cart/{cart}":
+                looks += 1
+                assert step.wrong({"items": put}) == ""
+                assert step.wrong({"items": put[1:]}) == "forgotten"
+                assert step.wrong({"items": [*put[1:], put[0] | {"quantity": 99}]}) == "forgotten"
+                assert step.wrong(None) == "unreadable"
+            step = _go_on(walking)
+    assert looks > 5
+
+
+def _go_on(walking: journeys.Journey) -> Step | None:
+    try:
+        return walking.send(Outcome(failed=False, content=None))
+    except StopIteration:
+        return None
+
+
+def test_what_was_refused_need_not_be_there() -> None:
+    (look,) = [
+        step for step in walk(shop(frozenset({"cart"})), 1, failing=True) if step.name == "/cart/{cart}"
+    ]
+    assert look.wrong({"items": []}) == ""

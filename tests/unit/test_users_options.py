@@ -9,7 +9,7 @@ from loadtests.drills.record import Way
 from loadtests.drills.scenario import Shape, ShapeKind
 from loadtests.users.client import Origin
 from loadtests.users.options import DEFAULT_TOPOLOGY, PATIENCE_S, OptionsError, add_options, read
-from loadtests.users.visit import Manners
+from loadtests.users.visit import ON_ITS_WAY_S, Manners
 
 
 class Parser(ArgumentParser):
@@ -81,12 +81,12 @@ def test_everything_can_be_said() -> None:
                 "--requests",
                 "r.jsonl",
             ),
-            *("--begin", "123.5"),
+            *("--begin", "123.5", "--timeout", "1.5"),
         )
     )
     assert options.ways == (Way.ENTRY, Way.DNS)
     assert options.shape == Shape(ShapeKind.FLASH_SALE, 3.5, 20.0, 5.0, 10.0, None, "IE")
-    assert options.manners == Manners(think_s=0.5, patience_s=2.0, retries=4, fallback=True)
+    assert options.manners == Manners(think_s=0.5, patience_s=2.0, timeout_s=1.5, retries=4, fallback=True)
     assert (options.wait_ms, options.sale_stock, options.seed, options.run_s) == (250.0, 7, 9, 60.0)
     assert (options.countries, options.services) == (("IE", "JP"), ("catalog", "quote"))
     assert (options.requests, options.begin_s) == (Path("r.jsonl"), 123.5)
@@ -102,7 +102,10 @@ def test_locusts_page_shows_the_load_but_not_the_files() -> None:
 
 
 def test_every_mistake_is_named_at_once() -> None:
-    mistakes = said("--rate", "many", "--think", "-1", "--client-retries", "1.5", "--countries", "IE,Japan")
+    mistakes = said(
+        *("--rate", "many", "--think", "-1", "--client-retries", "1.5", "--countries", "IE,Japan"),
+        *("--timeout", "0"),
+    )
     with pytest.raises(OptionsError) as refused:
         read({**mistakes, "host": "localhost"})
     lines = str(refused.value).splitlines()
@@ -111,6 +114,7 @@ def test_every_mistake_is_named_at_once() -> None:
         "--rate",
         "--think",
         "--countries",
+        "--timeout",
         "--client-retries",
     ]
     assert lines[0] == "--host: 'localhost' is no address such as http://127.0.0.1:8080"
@@ -144,6 +148,7 @@ def test_a_drills_load_is_understood_as_it_is_meant(tmp_path: Path) -> None:
         think_s=0.25,
         wait_ms=300.0,
         countries=("IE", "FR"),
+        timeout_s=1.5,
         client_retries=3,
     )
     command = traffic.command(load, "http://127.0.0.1:8080", DEFAULT_TOPOLOGY, tmp_path / "r", 60.0, 7)
@@ -152,4 +157,5 @@ def test_a_drills_load_is_understood_as_it_is_meant(tmp_path: Path) -> None:
     options = read(said(*arguments[:host], *arguments[host + 2 :]))
     assert (options.shape, options.ways, options.journey) == (load.shape, load.ways, load.journey)
     assert (options.manners.think_s, options.manners.retries) == (load.think_s, load.client_retries)
+    assert (options.manners.timeout_s, options.manners.waits_s) == (1.5, 1.5 + ON_ITS_WAY_S)
     assert (options.wait_ms, options.countries, options.run_s) == (load.wait_ms, load.countries, 60.0)

@@ -1,6 +1,7 @@
 import itertools
 import json
 import random
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from atoll.clock import SystemClock
 from atoll.geo.place import Coordinates
 from atoll_services.cities import City
 from loadtests.drills.record import Request, Way
+from loadtests.users import visit
 from loadtests.users.client import Origin
 from loadtests.users.journeys import Journey, Outcome, Step, Visitor
 from loadtests.users.steering import Gateway, Unsteered
@@ -156,6 +158,25 @@ def test_a_word_for_each_failure(said: bytes, status: int | None, error: str) ->
         (seen,) = user.walk(replace(BUY, expected=frozenset({"out-of-stock"})))
     assert (seen.status, seen.error) == (status, error)
     assert user.outcomes[0].failed == bool(error)
+
+
+def test_gateways_are_told_how_long_it_may_take() -> None:
+    with scripted(lambda _: answer()) as server:
+        User(at(server)).walk(LOOK)
+        User(at(server), manners=Manners(0.0, 5.0, timeout_s=1.5)).walk(LOOK)
+        assert b"atoll-timeout" not in server.heads[0]
+        assert b"\r\natoll-timeout: 1500ms\r\n" in server.heads[1]
+
+
+def test_who_set_a_time_out_gives_up_when_the_word_of_its_end_does_not_come_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(visit, "ON_ITS_WAY_S", 0.05)
+    over = threading.Event()
+    with scripted(lambda _: answer() if over.wait(20.0) else b"") as server:
+        (seen,) = User(at(server), manners=Manners(0.0, 60.0, timeout_s=0.05)).walk(LOOK)
+        over.set()
+    assert (seen.status, seen.error) == (None, "timeout")
 
 
 def nobody() -> Sequence[Gateway]:

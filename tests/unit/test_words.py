@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from atoll.node.config import NodeDocument, PortsDocument
 from atoll.topology.document import ServiceDocument, TopologyDocument
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +18,16 @@ def test_every_key_of_a_topology_is_in_its_table() -> None:
     keys |= set(schema["properties"]) - {"zones", "regions", "links", "services"}
     words = set(re.findall(r"[a-z_]+", table))
     assert keys <= words, f"not told of: {sorted(keys - words)}"
+
+
+def test_every_key_of_a_machine_s_file_is_on_its_page() -> None:
+    page = (ROOT / "platform" / "atoll" / "node" / "README.md").read_text()
+    ports = PortsDocument.model_fields
+    shown = {name for name, field in ports.items() if field.default not in range(8266, 8273)}
+    words = set(re.findall(r"[a-z_]+", page))
+    assert (NodeDocument.model_json_schema(by_alias=True)["properties"].keys() | shown) <= words
+    for name in shown:
+        assert str(ports[name].default) in page, name
 
 
 def test_the_gateways_table_tells_the_defaults_as_they_are() -> None:
@@ -44,6 +55,7 @@ def test_links_between_pages_lead_somewhere() -> None:
         *ROOT.glob("infra/**/*.md"),
         *ROOT.glob("services/**/*.md"),
         *ROOT.glob("gateway/*.md"),
+        *ROOT.glob("platform/**/*.md"),
     ]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtests.drills.figures import amplification, blast, machine, settling
+from loadtests.drills.figures.clock import ClockFigures, clock_figures
 from loadtests.drills.figures.phases import Phase, by_phase, counted, seen_in, span
 from loadtests.drills.figures.scaling import ScalingFigures, scaling_figures
 from loadtests.drills.figures.users import UserFigures, latency, user_figures
@@ -63,6 +64,7 @@ class Figures:
     over_budget: float | None
     writes: Writes
     scaling: ScalingFigures
+    clock: ClockFigures
     busy_mean: float | None
     busy_most: float | None
     restarts: int | None
@@ -100,6 +102,7 @@ def figures(record: Record, drill: Drill, homes: Mapping[str, str] | None = None
         over_budget=amplification.over_budget(requests, len(regions)),
         writes=record.writes,
         scaling=scaling_figures(samples, record.phases),
+        clock=clock_figures(samples, record.phases),
         busy_mean=machine.mean_busy(samples),
         busy_most=machine.busiest(samples),
         restarts=machine.restarts(samples),

@@ -40,6 +40,8 @@ def flatten(figures: Figures) -> Mapping[str, float | None]:
         "autoscaling.turns": scaling.turns,
         "autoscaling.most_replicas": scaling.most_replicas,
         "autoscaling.added": scaling.added,
+        "clock.noticed_s": figures.clock.noticed_s,
+        "clock.trusted_s": figures.clock.trusted_s,
         "busy.mean": figures.busy_mean,
         "busy.most_5s": figures.busy_most,
         "restarts": figures.restarts,

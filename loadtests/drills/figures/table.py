@@ -110,6 +110,8 @@ TABLE: tuple[Figure, ...] = (
     ),
     Figure("autoscaling.most_replicas", "replicas", "running at once, everywhere"),
     Figure("autoscaling.added", "replicas", "more than before the fault, at most at once, everywhere"),
+    Figure("clock.noticed_s", "s", "from the fault until a region refused writes because of its clock"),
+    Figure("clock.trusted_s", "s", "from the heal until none refused them any more"),
     Figure("busy.mean", "share", "of the machine's processor time in use, from the steady state to the end"),
     Figure("busy.most_5s", "share", "the highest over any 5 s"),
     Figure("restarts", "processes", "of regions that ended by themselves and were started again"),

@@ -51,6 +51,8 @@ def _users(load: Load, rate: float) -> str:
     parts.append(" and ".join(way.value for way in load.ways))
     if load.countries:
         parts.append("from " + ", ".join(load.countries))
+    if load.timeout_s is not None:
+        parts.append(f"a time-out of {load.timeout_s:g} s")
     if load.client_retries:
         parts.append(f"{load.client_retries} retries of their own")
     return ", ".join(parts)

@@ -14,7 +14,7 @@ from atoll.cell.gateway_view import RegionSeen as Seen
 from atoll.clock import Clock
 from atoll.serve.ahead import Ahead, AheadStatistics, RegionSeen
 from atoll.serve.client import ServeError
-from atoll.topology import SuccessionError, Topology, TopologyError, check_running, load
+from atoll.topology import SuccessionError, Topology, TopologyError, check_succession, load
 
 LOOK_S = 0.5
 """As often as gateways hear of each other."""
@@ -25,13 +25,17 @@ log = logging.getLogger(__name__)
 
 
 class FollowedTopology:
-    """The topology in force, as running gateways take it up: the file's, while that is sound and has the same regions.
+    """The topology in force, as running gateways take it up: the file's, while that is sound and may follow.
 
     A look at it costs one `stat`.
     """
 
-    def __init__(self, path: Path, regions: int | None, first: Topology) -> None:
+    def __init__(
+        self, path: Path, regions: int | None, first: Topology, *, members_change: bool = False
+    ) -> None:
+        """`members_change`: regions may come and go with the file; else somebody else sees to that first."""
         self._path = path
+        self._members_change = members_change
         self._regions = regions
         self._stamp: tuple[int, int] | None = None
         self.current = first
@@ -47,7 +51,8 @@ class FollowedTopology:
             self._stamp = stamp
             try:
                 candidate = load(self._path, regions=self._regions)
-                check_running(self.current.regions, candidate)
+                running = candidate.regions if self._members_change else self.current.regions
+                check_succession(self.current, candidate, running)
             except (TopologyError, SuccessionError):
                 return self.current
             self.current = candidate

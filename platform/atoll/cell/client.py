@@ -194,6 +194,16 @@ class SupervisorClient:
         """A store (``eu-west/cache``) may use no more memory until healed."""
         await self._fault(FaultRequest(kind=Fault.STARVE, target=target))
 
+    async def skew(self, target: str, *, by_s: float) -> None:
+        """The clock of a state store (``eu-west/state``), which stamps its region's writes, is off until healed: ahead,
+        or behind if `by_s` is below zero.
+        """
+        await self._fault(FaultRequest(kind=Fault.SKEW, target=target, skew_ms=round(by_s * 1000)))
+
+    async def limp(self, target: str, *, share: float) -> None:
+        """A replica of a service (``eu-west/replica/quote``) gets this share of the time alone, until healed."""
+        await self._fault(FaultRequest(kind=Fault.LIMP, target=target, share=share))
+
     async def without(self, mechanism: str) -> None:
         """All gateways do without a mechanism (`atoll.cell.mechanisms.MECHANISMS`) until it is healed."""
         await self._fault(FaultRequest(kind=Fault.WITHOUT, target=mechanism))

@@ -20,6 +20,13 @@ LINKS_UNAVAILABLE = "links-unavailable"
 """Kind of `RpcError`: the process that the links are in is not there to answer."""
 
 LINK_FAULTS = frozenset({Fault.CUT, Fault.SLOW, Fault.THROTTLE})
+_ONE_PROCESS = {
+    Fault.FILL: ("state", "cache"),
+    Fault.STARVE: ("state", "cache"),
+    Fault.SKEW: ("state",),
+    Fault.LIMP: ("replica/SERVICE",),
+}
+"""Faults that are on one process alone, with examples."""
 
 
 class Faults:
@@ -69,7 +76,7 @@ class Faults:
         elif request.kind is Fault.WITHOUT:
             await self._do_without({*self._missing(), request.target})
         else:
-            await self._hit(request.kind, request.target)
+            await self._hit(request, request.target)
         self._in_force = [other for other in self._in_force if not _replaces(request, other)] + [request]
 
     async def reapply_links(self) -> None:
@@ -78,14 +85,20 @@ class Faults:
             if request.kind in LINK_FAULTS:
                 await self._set_links(request)
 
-    async def _hit(self, kind: Fault, target: str) -> None:
+    async def _hit(self, request: FaultRequest, target: str) -> None:
+        kind = request.kind
         region, _, process = target.partition("/")
         if target in (ENTRY, LINKS):
             _hit_process(self._run.entry if target == ENTRY else self._run.links, kind)
             return
         self._check_region(region)
-        if kind in (Fault.FILL, Fault.STARVE) and process in ("", WARDEN):
-            raise RpcError("bad-request", f"{kind.value} is for one process: {region}/state, {region}/cache")
+        if (examples := _ONE_PROCESS.get(kind)) is not None and process in ("", WARDEN):
+            named = ", ".join(f"{region}/{example}" for example in examples)
+            raise RpcError("bad-request", f"{kind.value} is for one process: {named}")
+        if kind is Fault.SKEW and request.skew_ms is None:
+            raise RpcError("bad-request", "skew needs skew_ms")
+        if kind is Fault.LIMP and request.share is None:
+            raise RpcError("bad-request", "limp needs share")
         if (whole := self.on_region(region)) is not None:
             raise RpcError("not-possible", f"{region} is under a {whole.value} already; heal it first")
         match kind, process:
@@ -98,7 +111,7 @@ class Faults:
             case Fault.FREEZE, "warden":
                 self._run.wardens[region].freeze()
             case _:
-                await self._ask_warden(region, FaultRequest(kind=kind, target=process))
+                await self._ask_warden(region, request.model_copy(update={"target": process}))
 
     async def _heal(self, request: FaultRequest) -> None:
         match request:
@@ -242,6 +255,10 @@ def _status(request: FaultRequest) -> FaultStatus:
             detail = f"latency {request.latency_ms:g} ms one way"
         case Fault.THROTTLE:
             detail = f"{request.rate_bytes_per_s:g} bytes a second each way"
+        case Fault.SKEW:
+            detail = f"its clock is off by {request.skew_ms:+d} ms"
+        case Fault.LIMP:
+            detail = f"{request.share:.0%} of the time"
         case _:
             detail = ""
     return FaultStatus(request.kind.value, target, detail)

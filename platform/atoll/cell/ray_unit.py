@@ -50,6 +50,7 @@ class RayUnit:
         self._restarts = dict.fromkeys(RayRole, 0)
         self._held: set[RayRole] = set()
         self._frozen: set[RayRole] = set()
+        self._signalled: dict[int, processes.ProcessId] = {}
         self._healed = asyncio.Event()
         self._became_up = asyncio.Event()
 
@@ -88,6 +89,10 @@ class RayUnit:
                 self._set_all(ProcessState.RESTARTING)
                 await asyncio.sleep(self._backoff.after_run(self._clock.monotonic() - started))
 
+    async def drain(self, deadline_s: float) -> bool:
+        """As `RayHead.drain`. The task of `run` must have ended."""
+        return await self._head.drain(deadline_s)
+
     async def stop(self, grace_s: float = 10.0) -> None:
         """Ends the head and all its workers. The task of `run` must have ended."""
         self._became_up.clear()
@@ -117,10 +122,15 @@ class RayUnit:
 
     def signal_worker(self, pid: int, number: signal.Signals) -> bool:
         """A fault on one worker process; False if the head has none of this number."""
-        for process in self._head.running():
-            if process.identity.pid == pid:
-                return processes.signal(process.identity, number)
-        return False
+        identity = self._signalled.get(pid)
+        if identity is None or not processes.is_running(
+            identity
+        ):  # else not all of them are looked through again
+            running = {process.identity.pid: process.identity for process in self._head.running()}
+            if (identity := running.get(pid)) is None:
+                return False
+            self._signalled[pid] = identity
+        return processes.signal(identity, number)
 
     def heal(self) -> None:
         """Ends all faults on the head."""

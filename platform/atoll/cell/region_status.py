@@ -12,6 +12,7 @@ from atoll.cell.progress import Progress
 from atoll.cell.status import GatewayStatus, ProcessState, ProcessStatus, RegionState, RegionStatus
 from atoll.cell.wiring import WardenConfig, dashboard, gateway_name
 from atoll.rpc import Client, RpcError
+from atoll.tls import TlsStatistics
 from atoll.topology import Region
 
 AGENT_TIMEOUT_S = 1.0
@@ -45,6 +46,8 @@ async def region_status(
         capacity=report.capacity,
         health={},
         state_report=report.state,
+        ahead=cell.ahead,
+        certificates=_certificates(config.region, report),
     )
 
 
@@ -78,6 +81,12 @@ def _detail(cell: Cell, parts: tuple[ProcessStatus, ...]) -> str:
 
 def _words(event: Progress) -> str:
     return f"{event.step} ({event.detail})" if event.detail else event.step
+
+
+def _certificates(region: str, report: CellReport) -> dict[str, TlsStatistics]:
+    shown = {f"{region}/agent": report.certificate}
+    shown |= {name: gateway.certificate for name, gateway in report.gateways.items()}
+    return {name: certificate for name, certificate in shown.items() if certificate is not None}
 
 
 def _gateways(config: WardenConfig, report: CellReport) -> tuple[GatewayStatus, ...]:

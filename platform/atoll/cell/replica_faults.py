@@ -2,7 +2,11 @@
 
 A killed thing stays down until it is healed. Serve starts another replica in the place of one that died, so that one is
 killed as well, as soon as it runs: a crash loop. A frozen one is replaced too, once Serve has had no answer for long
-enough; its successor is left alone.
+enough; its successor is left alone. One that limps is stopped and let go on once a second, as ``cpulimit`` does it more
+finely: it answers, and passes every check, but slowly (Do et al., "Limplock", SoCC 2013).
+
+There is no fault on a replica's memory: one that takes too much is killed by Ray's memory monitor or the kernel, as
+here.
 """
 
 import asyncio
@@ -19,6 +23,8 @@ from atoll.serve.status import Replica, ReplicaState
 REPLICA = "replica"
 """``replica/<service>`` is a fault's target within a region."""
 POLL_S = 0.5
+LIMP_S = 1.0
+"""A replica that limps runs once in this time. In a tenth of it one that mostly waits hardly noticed."""
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +62,18 @@ class ReplicaFaults:
         self._send = send
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._frozen: dict[str, int] = {}
+        self._limping: dict[str, asyncio.Task[None]] = {}
 
-    async def fault(self, kind: Fault, service: str) -> None:
-        """Kills, freezes or heals. Raises `FaultImpossible`."""
+    async def fault(self, kind: Fault, service: str, share: float | None = None) -> None:
+        """Kills, freezes, has it limp (with a `share` of the time), or heals. Raises `FaultImpossible`."""
         if kind is Fault.HEAL:
             await self.heal(service)
             return
-        if kind not in (Fault.KILL, Fault.FREEZE):
+        if kind not in (Fault.KILL, Fault.FREEZE, Fault.LIMP):
             raise FaultImpossible(
-                f"{kind.value} is nothing that can be done to a replica; kill and freeze are"
+                f"{kind.value} is nothing that can be done to a replica; kill, freeze and limp are"
             )
-        if service in self._loops or service in self._frozen:
+        if service in self._loops.keys() | self._frozen.keys() | self._limping.keys():
             raise FaultImpossible(f"a replica of {service} is under a fault there already; heal it first")
         try:
             replicas = await self._find(service)
@@ -78,20 +85,24 @@ class ReplicaFaults:
         if kind is Fault.KILL:
             self._kill(victim)
             self._loops[service] = asyncio.create_task(self._keep_down(service, loop))
-        else:
-            if not self._send(victim.pid, signal.SIGSTOP):
-                raise FaultImpossible(f"process {victim.pid} of {service} has just ended; try again")
+            return
+        if not self._send(victim.pid, signal.SIGSTOP):
+            raise FaultImpossible(f"process {victim.pid} of {service} has just ended; try again")
+        if share is None:
             self._frozen[service] = victim.pid
+        else:
+            self._limping[service] = asyncio.create_task(self._limp(victim.pid, share))
 
     async def heal(self, service: str | None = None) -> None:
         """Ends the fault on a service's replica (None: of all services)."""
-        for name in [service] if service is not None else [*self._loops, *self._frozen]:
+        for name in [service] if service is not None else [*self._loops, *self._frozen, *self._limping]:
             if (pid := self._frozen.pop(name, None)) is not None:
                 self._send(pid, signal.SIGCONT)  # False: Serve has replaced it
-            if (loop := self._loops.pop(name, None)) is not None:
-                loop.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await loop
+            for task in (self._loops.pop(name, None), self._limping.pop(name, None)):
+                if task is not None:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
 
     async def _keep_down(self, service: str, loop: CrashLoop) -> None:
         while True:
@@ -103,6 +114,18 @@ class ReplicaFaults:
                 continue
             for victim in loop.victims(replicas):
                 self._kill(victim)
+
+    async def _limp(self, pid: int, share: float) -> None:
+        """It is stopped when this begins, and runs when this ends."""
+        there = True
+        try:
+            while there:
+                await asyncio.sleep((1.0 - share) * LIMP_S)
+                there = self._send(pid, signal.SIGCONT)
+                await asyncio.sleep(share * LIMP_S)
+                there = there and self._send(pid, signal.SIGSTOP)
+        finally:
+            self._send(pid, signal.SIGCONT)
 
     def _kill(self, victim: Replica) -> None:
         assert victim.pid is not None, "it runs"

@@ -40,6 +40,10 @@ class Fault(StrEnum):
     """No file of a process takes a write: its disk is full."""
     STARVE = "starve"
     """A store may use no more memory."""
+    SKEW = "skew"
+    """The state store's wall clock, which stamps the region's writes, is off."""
+    LIMP = "limp"
+    """A replica gets a share of the time alone."""
     WITHOUT = "without"
     """Gateways do without a mechanism (`atoll.cell.mechanisms`)."""
     HEAL = "heal"
@@ -64,6 +68,10 @@ class FaultRequest(_Parameters):
     """One way; for ``slow``."""
     rate_bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Each way; for ``throttle``."""
+    skew_ms: Annotated[int, Field(ge=-86_400_000, le=86_400_000)] | None = None
+    """How far ahead a clock is, or behind if below zero; for ``skew``."""
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of the time that a replica gets; for ``limp``."""
 
 
 class StatusRequest(_Parameters):

@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from atoll.cell.paths import RunPaths
+from atoll.cell.requests import Fault
 from atoll.cell.valkey import CACHE_MAX_BYTES, STATE_MAX_BYTES, StoreKind
 from atoll.cell.wiring import WardenConfig
 from atoll.secrets import read_secret
+from atoll.state.errors import StateError
+from atoll.state.valkey_calls import Calls
 from atoll.stores import connect, heeding_cancellation
 from atoll.topology.wiring import Address
 
@@ -19,6 +24,8 @@ STARVED_BYTES = 1
 """Below what the server itself takes: `cache` evicts everything, `state` refuses every write."""
 AGAIN_S = 0.5
 """A server that has started anew has forgotten what it was told."""
+HEAL_S = 10.0
+"""A server that says nothing for so long after a heal is down, and will have forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,18 @@ class EmbeddedStore:
 
     async def limit(self, size: int) -> bool:
         """Sets what it may use; whether it took it up."""
+        return await self._told(lambda client: client.config_set("maxmemory", size))
+
+    async def skew(self, by_ms: int) -> bool:
+        """Has its wall clock be off; whether it took it up. Only a state store that has been opened does."""
+        return await self._told(lambda client: Calls(client).function("skew", by_ms))
+
+    async def _told(self, tell: Callable[[Redis], Awaitable[object]]) -> bool:
         client = connect(self.address, read_secret(self.password_file))
         try:
             with heeding_cancellation():
-                await client.config_set("maxmemory", size)
-        except (RedisError, OSError):  # it is down, starts, or is not open yet
+                await tell(client)
+        except (RedisError, OSError, StateError):  # it is down, starts, or is not open yet
             return False
         else:
             return True
@@ -53,12 +67,17 @@ def embedded_stores(config: WardenConfig, kinds: Collection[StoreKind]) -> Mappi
     return {kind.value: both[kind] for kind in kinds}
 
 
+Tell = Callable[[], Awaitable[bool]]
+"""Tells a store of something; whether it took it up."""
+
+
 class StoreFaults:
-    """Which stores are starved."""
+    """What stores are told, again and again until they are healed."""
 
     def __init__(self, stores: Mapping[str, EmbeddedStore]) -> None:
         self._stores = stores
-        self._starving: dict[str, asyncio.Task[None]] = {}
+        self._telling: dict[str, dict[Fault, tuple[asyncio.Task[None], Tell]]] = {}
+        """Store -> what tells it, and what takes it back."""
 
     @property
     def names(self) -> Collection[str]:
@@ -66,21 +85,40 @@ class StoreFaults:
 
     def starve(self, name: str) -> None:
         """The store may use no more memory, until healed; once it has started anew neither."""
-        if name not in self._starving:
-            self._starving[name] = asyncio.create_task(_starve(self._stores[name]))
+        store = self._stores[name]
+        self._keep(
+            name, Fault.STARVE, partial(store.limit, STARVED_BYTES), partial(store.limit, store.max_bytes)
+        )
+
+    def skew(self, name: str, by_ms: int) -> None:
+        """A state store's wall clock is so far ahead, or behind if `by_ms` is below zero, until healed."""
+        store = self._stores[name]
+        self._keep(name, Fault.SKEW, partial(store.skew, by_ms), partial(store.skew, 0))
 
     async def heal(self, name: str | None = None) -> None:
-        """Ends the fault on a store (None: on all)."""
-        for one in list(self._starving) if name is None else [name]:
-            if (task := self._starving.pop(one, None)) is not None:
+        """Ends the faults on a store (None: on all)."""
+        for one in list(self._telling) if name is None else [name]:
+            for task, take_back in self._telling.pop(one, {}).values():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-                # One that is down starts with what its configuration says.
-                await self._stores[one].limit(self._stores[one].max_bytes)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HEAL_S):
+                        await _until_taken_up(take_back)
+
+    def _keep(self, name: str, kind: Fault, tell: Tell, take_back: Tell) -> None:
+        told = self._telling.setdefault(name, {})
+        if kind in told:
+            told[kind][0].cancel()
+        told[kind] = (asyncio.create_task(_again_and_again(tell)), take_back)
 
 
-async def _starve(store: EmbeddedStore) -> None:
+async def _again_and_again(tell: Tell) -> None:
     while True:
-        await store.limit(STARVED_BYTES)
+        await tell()
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _until_taken_up(tell: Tell) -> None:
+    while not await tell():  # noqa: ASYNC110  another process can't set an event
         await asyncio.sleep(AGAIN_S)

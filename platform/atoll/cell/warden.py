@@ -115,7 +115,7 @@ class Warden:
             await self._cell.heal()
             return
         try:
-            await self._cell.fault(request.kind, request.target)
+            await self._cell.fault(request, request.target)
         except NoSuchProcess as error:
             raise RpcError("no-such-process", str(error)) from error
         except FaultImpossible as error:

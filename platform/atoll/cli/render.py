@@ -11,6 +11,7 @@ from atoll.cell.status import ProcessState, ProcessStatus, RegionState, RegionSt
 from atoll.cli.output import mebibytes, table
 from atoll.cli.render_state import lag
 from atoll.routing.explain import DecisionDocument, ExplainDocument, PlaceDocument
+from atoll.tls.renewal import WARN_DAYS
 
 _STATE_STYLE = {
     RegionState.READY: "green",
@@ -34,6 +35,8 @@ def print_status(console: Console, status: RunStatus) -> None:
     """All of `atoll status`."""
     parts: list[RenderableType] = [_headline(status), _regions(status), _services(status)]
     parts += [_health(status), _state(status), _processes(status)]
+    if any(region.certificates for region in status.regions.values()):
+        parts.append(_certificates(status))
     if status.faults:
         parts.append(_faults(status))
     _print(console, *parts)
@@ -109,7 +112,10 @@ def _load(region: RegionStatus, service: str) -> str:
     if replicas is None:
         return "-"
     in_flight, capacity = region.in_flight.get(service, 0), region.capacity.get(service, 0)
-    return f"{replicas.running} of {replicas.target} up, {in_flight} of {capacity} busy"
+    raises = () if region.ahead is None else region.ahead.raises
+    ahead = max((one.replicas for one in raises if one.service == service), default=0)
+    kept = f", {ahead} kept for a lost region's load" if ahead else ""
+    return f"{replicas.running} of {replicas.target} up, {in_flight} of {capacity} busy{kept}"
 
 
 def _health(status: RunStatus) -> Table:
@@ -169,6 +175,19 @@ def _worst_lag(report: StateReport) -> Text:
         report.peers.items(), key=lambda of: unknown if of[1].staleness_s is None else of[1].staleness_s
     )
     return Text(f"{origin}: {lag(peer)}", "" if peer.connected else _WRONG_STYLE)
+
+
+def _certificates(status: RunStatus) -> Table:
+    """A row a process that shows other cells one."""
+    rows = table("Certificate of", "Days left", "Why", right=("Days left",))
+    for region in status.regions.values():
+        for name, certificate in region.certificates.items():
+            style = _WRONG_STYLE if certificate.days_left < WARN_DAYS else ""
+            wrong = Text(
+                f"the new one is refused: {certificate.error}" if certificate.error else "", _WRONG_STYLE
+            )
+            rows.add_row(name, Text(f"{certificate.days_left:.1f}", style), wrong)
+    return rows
 
 
 def _processes(status: RunStatus) -> Table:

@@ -23,6 +23,14 @@ def rate(text: str) -> float:
     return _positive(text, units.size)
 
 
+def share(text: str) -> float:
+    """A part of a whole: more than zero, and less than one."""
+    value = _positive(text, float)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: it must be less than one")
+    return value
+
+
 def positive(text: str) -> float:
     """A number above zero."""
     return _positive(text, float)

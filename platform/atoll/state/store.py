@@ -146,6 +146,16 @@ class ApplyResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Clocks:
+    """A store's two clocks. The stamps are ahead of the wall clock for as long as that was ahead and is right again."""
+
+    wall_ms: int
+    """Unix milliseconds."""
+    stamp: Stamp
+    """The largest one issued or taken in."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerState:
     """The last heartbeat of a region that this store has applied."""
 
@@ -368,6 +378,10 @@ class Store(Protocol):
 
     async def clock(self) -> Stamp:
         """The largest stamp issued or taken in."""
+        ...
+
+    async def clocks(self) -> Clocks:
+        """What its wall clock shows now, and the largest stamp."""
         ...
 
     # Replication

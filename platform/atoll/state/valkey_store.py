@@ -25,6 +25,7 @@ from atoll.state.store import (
     CellChange,
     CellKey,
     Change,
+    Clocks,
     Conflict,
     CounterChange,
     Listing,
@@ -103,7 +104,7 @@ class ValkeyStore:
         await self.calls.function("refuse", reason)
 
     async def skew(self, by_ms: int) -> None:
-        """Lets the store's wall clock be off; for drills."""
+        """Lets the store's wall clock be off until its server ends; for drills."""
         await self.calls.function("skew", by_ms)
 
     # --- Writing
@@ -157,6 +158,10 @@ class ValkeyStore:
     async def clock(self) -> Stamp:
         stamp: bytes = await self.calls.look("clock")
         return stamp.decode()
+
+    async def clocks(self) -> Clocks:
+        wall_ms, stamp = await self.calls.look("clocks")
+        return Clocks(wall_ms, stamp.decode())
 
     # --- Replication
 

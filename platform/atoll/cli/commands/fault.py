@@ -1,5 +1,5 @@
-"""Kills, freezes, cuts, slows, throttles, fills or starves something on this machine, or heals it. Faults stay until
-they are healed.
+"""Kills, freezes, cuts, slows, throttles, fills, starves, skews or limps something on this machine, or heals it. Faults
+stay until they are healed.
 
 A target is a region (eu-west), a process of one (eu-west/gateway-1, eu-west/ray), one replica of a service
 (eu-west/replica/quote), or the entry. Serve replaces a replica that was killed; its successor is killed as well, until
@@ -13,7 +13,7 @@ from atoll.cell.client import SupervisorClient
 from atoll.cell.mechanisms import MECHANISMS
 from atoll.cli import run as running
 from atoll.cli.exits import Exit
-from atoll.cli.values import duration, rate
+from atoll.cli.values import duration, rate, share
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     starve = faults.add_parser("starve", help="a store may use no more memory")
     for fault in (fill, starve):
         fault.add_argument("target", metavar="REGION/PROCESS", help="eu-west/state, eu-west/cache")
+    skew = faults.add_parser(
+        "skew", help="the clock of a state store, which stamps its region's writes, is off"
+    )
+    skew.add_argument("target", metavar="REGION/state")
+    way = skew.add_mutually_exclusive_group(required=True)
+    for name in ("ahead", "behind"):
+        way.add_argument(f"--{name}", type=duration(most_s=86_400), metavar="DURATION", help="20s, 5min")
+    limp = faults.add_parser("limp", help="a replica gets a share of the time alone: it answers, but slowly")
+    limp.add_argument("target", metavar="REGION/replica/SERVICE")
+    limp.add_argument("--share", type=share, required=True, metavar="SHARE", help="of the time, as 0.2")
     missing = faults.add_parser("without", help="gateways do without a mechanism, to see what it is good for")
     missing.add_argument(
         "target", metavar="MECHANISM", choices=sorted(MECHANISMS), help=", ".join(MECHANISMS)
@@ -73,6 +83,10 @@ def _apply(supervisor: SupervisorClient, arguments: argparse.Namespace) -> Await
             return supervisor.fill(arguments.target)
         case "starve":
             return supervisor.starve(arguments.target)
+        case "skew":
+            return supervisor.skew(arguments.target, by_s=arguments.ahead or -arguments.behind)
+        case "limp":
+            return supervisor.limp(arguments.target, share=arguments.share)
         case "without":
             return supervisor.without(arguments.target)
         case "cut":
@@ -101,6 +115,14 @@ def describe(arguments: argparse.Namespace) -> str:
             )
         case "starve":
             return f"{arguments.target} may use no more memory; `atoll fault heal {arguments.target}` gives it back."
+        case "skew":
+            off = f"{arguments.ahead:g} s ahead" if arguments.ahead else f"{arguments.behind:g} s behind"
+            return f"The clock of {arguments.target} is {off}; `atoll fault heal {arguments.target}` puts it right."
+        case "limp":
+            return (
+                f"{arguments.target} gets {arguments.share:.0%} of the time; `atoll fault heal {arguments.target}` "
+                "gives it all."
+            )
         case "without":
             return f"Gateways do without {arguments.target}; `atoll fault heal {arguments.target}` turns it on again."
         case "heal":

@@ -52,8 +52,7 @@ local function refuse_writes(args)
   if own then own.refused = args[1] end
 end
 
--- Lets this store's wall clock be off by milliseconds; for drills.
+-- Lets this store's wall clock be off by milliseconds, until its server ends; for drills.
 local function skew(args)
-  call('HSET', 's:meta', 'skew_ms', args[1])
   skew_ms = tonumber(args[1])
 end

@@ -28,17 +28,16 @@ end
 
 -- Reads everything that is remembered from the data. Nil if there are none of an epoch.
 local function recall()
-  local meta = call('HMGET', 's:meta', 'region', 'epoch', 'actor', 'hlc', 'skew_ms', 'refuse')
+  local meta = call('HMGET', 's:meta', 'region', 'epoch', 'actor', 'hlc', 'refuse')
   local epoch, seq = last_of_log()
   known, clock_ms, clock_count = {}, 0, 0
   if not (meta[3] and epoch == tonumber(meta[2])) then return nil end
-  skew_ms = tonumber(meta[5] or 0)
   if meta[4] then observe(meta[4]) end
   local last = call('XREVRANGE', 's:log', '+', '-', 'COUNT', 1)[1]
   if last then observe(unpack_message(last[2][4])[3]) end
   for actor, known_seq in next, pairs_of(call('HGETALL', 's:vv')) do known[actor] = tonumber(known_seq) end
   own = {
-    region = meta[1], epoch = epoch, actor = meta[3], seq = seq, prefix = meta[2] .. '-', refused = meta[6] or '',
+    region = meta[1], epoch = epoch, actor = meta[3], seq = seq, prefix = meta[2] .. '-', refused = meta[5] or '',
   }
   return own
 end

@@ -74,6 +74,12 @@ local function clock()
   return format('%012x%04x', clock_ms, clock_count)
 end
 
+-- -> the wall clock now, the last stamp
+local function clocks()
+  present()
+  return { wall(), format('%012x%04x', clock_ms, clock_count) }
+end
+
 -- epoch and seq of a cursor, count -> entries behind it, and the last operation that was written, atomically
 local function read_log(args)
   local me = present()

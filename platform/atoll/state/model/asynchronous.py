@@ -15,6 +15,7 @@ from atoll.state.store import (
     Cell,
     CellKey,
     Change,
+    Clocks,
     Conflict,
     Listing,
     LogSlice,
@@ -98,6 +99,9 @@ class AsyncModelStore:
 
     async def clock(self) -> Stamp:
         return self.model.clock()
+
+    async def clocks(self) -> Clocks:
+        return self.model.clocks()
 
     async def read_log(self, after: Dot | None, count: int, block_s: float = 0.0) -> LogSlice:
         found = self.model.read_log(after, count)

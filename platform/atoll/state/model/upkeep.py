@@ -7,8 +7,17 @@ from atoll.state.kind import Kind
 from atoll.state.model.cells import Place
 from atoll.state.model.region import Region, command
 from atoll.state.operation import Heartbeat
-from atoll.state.stamp import Stamp
-from atoll.state.store import Ack, AckSlice, Conflict, LogSlice, PeerState, SessionWaits, StoreStatistics
+from atoll.state.stamp import Stamp, wall_ms
+from atoll.state.store import (
+    Ack,
+    AckSlice,
+    Clocks,
+    Conflict,
+    LogSlice,
+    PeerState,
+    SessionWaits,
+    StoreStatistics,
+)
 from atoll.state.types import awset
 from atoll.state.types.awset import Dots
 from atoll.state.vector import Dot, Vector
@@ -73,6 +82,9 @@ class Upkeep(Region):
 
     def clock(self) -> Stamp:
         return self._state.stamp
+
+    def clocks(self) -> Clocks:
+        return Clocks(wall_ms(self._clock), self._state.stamp)
 
     def keys(self, namespace: str, kind: Kind, prefix: str, limit: int) -> tuple[str, ...]:
         found = (key for key in self._state.cells.keys(namespace, kind) if key.startswith(prefix))

@@ -10,7 +10,7 @@
     bootstrap     when a store that began empty is complete
     stability     what every member has                                    trim: how far the log may be cut
     lag           how far behind this region is
-    clock_guard   whether this region's clock may stamp writes
+    clock_guard   whether this region's clock may stamp writes           other_clock: how far one is off
     replicator    one region's replication: all of it together
 
 Cores do no I/O. `perform`, `serve`, `pull` and `replicator` are asynchronous and have no sockets: the agent gives them

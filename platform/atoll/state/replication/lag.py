@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from atoll.clock import Clock
 from atoll.resilience.quantile import Quantile
-from atoll.state.replication.clock_guard import Offset
+from atoll.state.replication.other_clock import Offset
 from atoll.state.vector import Dot, Vector, region_of
 
 BEATS = 4096

@@ -26,6 +26,7 @@ from atoll.state.replication.known import Known
 from atoll.state.replication.lag import Heard, Lag, OriginLag
 from atoll.state.replication.membership import Membership
 from atoll.state.replication.messages import AskDigests, Digests, MessageError, decode, encode
+from atoll.state.replication.other_clock import StoreClock
 from atoll.state.replication.peers import Channel, PeerLost, Peers
 from atoll.state.replication.perform import Performer
 from atoll.state.replication.pull import Pull
@@ -38,6 +39,7 @@ from atoll.state.replication.transfer import Transfer, TransferError
 from atoll.state.replication.trim import Trim, TrimStatistics
 from atoll.state.replication.verify import verify
 from atoll.state.replication.watch import Need, Watch, WatchStatistics
+from atoll.state.stamp import FUTURE_MS, ahead_ms
 from atoll.state.store import PeerState, Store
 from atoll.state.vector import NOTHING, Vector, epoch_of, region_of
 
@@ -102,7 +104,7 @@ class _Session:
 
 
 class Replicator:
-    """Runs a region's replication. The clock's wall time must be that of the store, whose stamps it watches over."""
+    """Runs a region's replication."""
 
     def __init__(
         self,
@@ -125,14 +127,14 @@ class Replicator:
         self._connect = connect
         self._peers = peers
         self._membership = membership
-        self._clock = clock
+        self._clock = StoreClock(clock)
         self._chance = chance
         self._settings = settings
         self._parts = parts
         self._known = Known()
         self._holds = parts.holds()
-        self._lag = Lag(clock)
-        self._guard = ClockGuard(clock, settings.clock_limit_ms)
+        self._lag = Lag(self._clock)
+        self._guard = ClockGuard(self._clock, settings.clock_limit_ms)
         self._stability = parts.stability(clock, region, membership.members, settings.fence_s)
         self._trim = Trim(settings.log_keep, settings.log_entries)
         self._watch = Watch(clock, settings, self._vouches)
@@ -394,12 +396,20 @@ class Replicator:
         )
 
     async def _watch_clock(self, session: _Session) -> None:
+        """Refuses to write while the store's clock is off, and after it was ahead until its stamps are those of now:
+        other regions would put them off until then, and all that this region writes after them.
+        """
+        asked = self._clock.monotonic()
+        clocks = await session.store.clocks()
+        self._clock.observe(asked, clocks.wall_ms)
         refused = ""
         if self._guard.refuses():
             off = self._guard.statistics().offset_ms
             refused = (
                 f"this region's clock is {abs(off):.0f} ms {'behind' if off > 0 else 'ahead of'} the others"
             )
+        elif (ahead := ahead_ms(clocks.stamp, clocks.wall_ms)) > 0:
+            refused = f"this region's clock was {ahead + FUTURE_MS} ms ahead of what it shows now"
         if bool(refused) != bool(self._refused):
             await session.store.refuse(refused)
             self._refused = refused
