@@ -1,7 +1,7 @@
 """Strong registers in an agent: its region's acceptor, its proposer, and the way to the proposers of other regions.
 
 a replica's call    strong.get, strong.change      -> the key's home, here or there; the next one when it fails
-another agent's     propose.get, propose.change    -> this region's proposer
+another agent's     propose.get, propose.change    -> this region's proposer, which may pass it on
 another proposer's  accept                         -> this region's acceptor
 """
 
@@ -20,7 +20,7 @@ from atoll.state.strong.backend import (
     Unknown,
     Versioned,
 )
-from atoll.state.strong.home import Homes
+from atoll.state.strong.home import Homes, Passing
 from atoll.state.strong.messages import Reply, Request
 from atoll.state.strong.registers import Registers, RegistersStatistics, Unreachable
 from atoll.state.strong.remote import RemoteProposer
@@ -88,13 +88,14 @@ class StrongService:
         self._proposers: dict[str, StrongBackend] = {region: self._registers}
         self.use_links()
         self._homes = Homes(region, self._proposers, self._acceptor_regions, clock, reachable)
+        self._passing = Passing(region, self._proposers, self._acceptor_regions, reachable)
 
     @property
     def methods(self) -> Mapping[str, Handler]:
         return {
             "accept": self._accept,
-            "propose.get": lambda _, body: self._get(self._registers, body),
-            "propose.change": lambda _, body: self._change(self._registers, body),
+            "propose.get": lambda _, body: self._get(self._passing, body),
+            "propose.change": lambda _, body: self._change(self._passing, body),
             "strong.get": lambda _, body: self._get(self._backend(body), body),
             "strong.change": lambda _, body: self._change(self._backend(body), body),
         }

@@ -123,11 +123,13 @@ def _relevant(calls: list[Call[Operation]]) -> Iterator[Call[Operation]]:
 
 
 def _expanded(calls: Iterable[Call[Operation]]) -> Iterator[Call[Operation]]:
-    """A conflict also reads, and for a repeated change later than it was decided: two operations of one interval."""
+    """A conflict also reads, and for a repeated change later than it was decided: two operations of one interval. Not
+    for those who take turns: they are told what was there a moment ago.
+    """
     for call in calls:
         yield call
         match call.operation:
-            case Changed(_, Conflict(current)):
+            case Changed(Change(caller=""), Conflict(current)):
                 yield replace(call, operation=Got(current))
             case _:
                 pass

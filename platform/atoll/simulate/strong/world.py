@@ -75,6 +75,8 @@ class Shape:
     keys: int = 2
     homely: float | None = None
     """How often a client asks the key's home first."""
+    turns: float = 0.3
+    """How often a client takes turns, without coming back for its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ class World:
     def __init__(self, seed: int, parts: Parts, shape: Shape, loop: asyncio.AbstractEventLoop) -> None:
         chance = Random(f"strong {seed}")
         self._chance = chance
+        self._turns = Random(f"turns {seed}")
         self._parts = parts
         self._shape = shape
         self._loop = loop
@@ -321,7 +324,10 @@ class World:
                 expect = at_hand.version
             else:
                 expect = chance.choice((ABSENT, ANY, ANY))
-            change = Change(expect, DELETE if chance.random() < 0.12 else value, f"op-{number}-{turn}")
+            written = DELETE if chance.random() < 0.12 else value
+            caller = f"client-{number}" if self._turns.random() < self._shape.turns else ""
+            stands_for = self._turns.choice((1, 1, 3))
+            change = Change(expect, written, f"op-{number}-{turn}", stands_for, caller)
             await self._change(key, change, known)
 
     async def _get(self, key: str, known: dict[str, Versioned | None]) -> None:
