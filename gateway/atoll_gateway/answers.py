@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from atoll.agent.exposition import state_exposition
 from atoll.geo.place import Place
 from atoll.resilience.breaker import BreakerState
 from atoll.resilience.criticality import Criticality
@@ -10,7 +11,6 @@ from atoll.routing.rank import rank
 from atoll.routing.residency import allowed_zones, service_zones, transit_zones
 from atoll.telemetry.metrics import CONTENT_TYPE
 from atoll.topology import Service
-from atoll_gateway.agent_figures import state_exposition
 from atoll_gateway.board import RegionLoad
 from atoll_gateway.control import Asked, Ready, SteerDocument, SteerGateway, SteerPlace
 from atoll_gateway.gateway import Gateway
@@ -133,6 +133,8 @@ class Answers:
             metrics.hedges(service, sent=attempts.hedges_sent, won=attempts.hedges_won)
         metrics.topology_refusals(gateway.topology_file.statistics().refused)
         metrics.draining(bool(gateway.draining))
+        if (tls := gateway.certificate) is not None:
+            metrics.certificate(tls.expires, taken=tls.taken, refused=tls.refused)
         metrics.access_log_dropped(gateway.access_log.statistics().dropped)
         return metrics.exposition(), CONTENT_TYPE
 
@@ -185,14 +187,18 @@ class Answers:
                 )
                 for name, health in gateway.board.health().items()
             },
+            certificate=gateway.certificate,
         )
 
     def _load(self, service: Service) -> ServiceLoad:
-        replicas = self._gateway.replicas
+        replicas, region = self._gateway.replicas, self._gateway.wiring.region
         live = replicas.live(service.name)
+        own = replicas.in_flight(service.name)
+        whole = own if region is None else self._gateway.board.load(service, region).in_flight
         return ServiceLoad(
             replicas=live,
-            in_flight=replicas.in_flight(service.name),
+            in_flight=own,
+            siblings=whole - own,
             capacity=self._gateway.board.own_capacity(service),
             ejected=0 if live is None else len(replicas.of(service.name)) - live,
         )

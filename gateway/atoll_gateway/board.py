@@ -17,7 +17,7 @@ from atoll.routing.slowness import behind_ms
 from atoll.routing.spill import Spill
 from atoll.routing.steering import RegionHealth, place_rtts, steer
 from atoll.topology import Service, Topology
-from atoll_gateway.peers import LOAD_FRESH_S, Peer, Peers
+from atoll_gateway.peers import LOAD_FRESH_S, Peers
 from atoll_gateway.replicas import Replicas
 
 KEPT_RANKINGS = 4096
@@ -186,9 +186,12 @@ class Board:
         return None if known is None else self.load(known, region).capacity
 
     def load(self, service: Service, region: str) -> RegionLoad:
-        """A service's load in a region, summed over the region's gateways that were heard lately."""
+        """A service's load in a region, summed over the region's gateways that were heard lately. Where they all have
+        one address, whoever answers there speaks for the others too.
+        """
         now = self._clock.monotonic()
-        peers: Iterable[Peer] = self._peers.siblings if region == self._region else self._peers.of(region)
+        own = region == self._region
+        peers = list(self._peers.siblings) if own else self._peers.of(region)
         loads = [
             load
             for peer in peers
@@ -197,7 +200,9 @@ class Board:
         ]
         capacity = max((load.capacity for load in loads), default=0)
         in_flight = sum(load.in_flight for load in loads)
-        if region == self._region:
+        if not own and len(peers) == 1:
+            in_flight += sum(load.siblings for load in loads)
+        if own:
             in_flight += self._replicas.in_flight(service.name)
             capacity = self.own_capacity(service) or capacity
         return RegionLoad(in_flight, capacity or None)

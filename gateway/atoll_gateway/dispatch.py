@@ -1,7 +1,9 @@
 """One ASGI application a listener: who may talk to it, and which application gets which path."""
 
+import logging
 from collections.abc import Awaitable
 
+from atoll.tls import Serving, Stranger
 from atoll_gateway import problems
 from atoll_gateway.answering import send_problem
 from atoll_gateway.headers import first
@@ -10,6 +12,11 @@ from atoll_gateway.http.exchange import Application, Receive, Scope, Send
 from atoll_gateway.keys.wire import PATH as KEYS
 from atoll_gateway.secret import Token
 from atoll_gateway.table import CALL
+
+PEER = b"atoll-peer"
+"""Header of a hello: the gateway's name."""
+
+log = logging.getLogger("atoll.gateway.peers")
 
 
 class Public:
@@ -29,13 +36,21 @@ class Public:
 class Peer:
     """For other gateways: a connection counts once its first request has shown the token.
 
-    What the far side says of a request (hops, place, zones, deadline) is believed on such a connection alone.
+    What the far side says of a request (hops, place, zones, deadline) is believed on such a connection alone. With TLS
+    its certificate has to speak for the region that it says hello from, besides.
     """
 
     def __init__(
-        self, token: Token, hello: Application, health: Application, keys: Application, proxy: Application
+        self,
+        token: Token,
+        tls: Serving | None,
+        hello: Application,
+        health: Application,
+        keys: Application,
+        proxy: Application,
     ) -> None:
         self._token = token
+        self._tls = tls
         self._hello = hello
         self._health = health
         self._keys = keys
@@ -48,6 +63,12 @@ class Peer:
             if path != b"/-/peer/hello" or not self._token.admits(first(scope["headers"], b"authorization")):
                 await send_problem(send, problems.NOT_A_PEER)
                 return
+            try:
+                self._check(connection, first(scope["headers"], PEER) or b"")
+            except Stranger as stranger:
+                log.warning("a peer is refused", extra={"peer": connection.peer, "reason": str(stranger)})
+                await send_problem(send, problems.stranger(str(stranger)))
+                return
             connection.trusted = True
         if path == b"/-/peer/hello":
             await self._hello(scope, receive, send)
@@ -57,6 +78,11 @@ class Peer:
             await self._keys(scope, receive, send)
         else:
             await self._proxy(scope, receive, send)
+
+    def _check(self, connection: Connection, name: bytes) -> None:
+        """Whether the certificate speaks for the name. Raises `Stranger`."""
+        if self._tls is not None:
+            self._tls.check(connection.certificate, name.decode("latin-1"))
 
 
 class Admin:

@@ -12,10 +12,12 @@ from atoll.stores import open_store
 from atoll.telemetry.logs import AccessLog
 from atoll.telemetry.metrics import GatewayMetrics
 from atoll.telemetry.trace import Ids
+from atoll.tls import CellTls, Role, TlsStatistics
 from atoll.topology import ServiceKind, Topology
 from atoll.topology.wiring import Address, GatewayWiring, PeerGateway
 from atoll_gateway.board import Board
 from atoll_gateway.call_context import CallContexts
+from atoll_gateway.dispatch import PEER
 from atoll_gateway.drain import DrainFlag
 from atoll_gateway.edge import Edge
 from atoll_gateway.headers import write_head
@@ -44,7 +46,9 @@ PEER_POOL = PoolSettings(
     idle_timeout_s=60.0,
     header_bytes=80 * 1024,  # a replica's longest head, and what the gateway there adds to it
 )
-"""Gateways keep idle connections for 75 s. A connect over a link costs two round trips, the greeting included."""
+"""Gateways keep idle connections for 75 s. A connect over a link costs two round trips, the greeting included; with TLS
+three.
+"""
 
 
 class Gateway:
@@ -67,6 +71,7 @@ class Gateway:
         self.topology = topology
         self.peer_token = Token.read(wiring.peer_token_file)
         self.admin_token = Token.read(wiring.admin_token_file)
+        self.tls = _tls(wiring, clock)
         self.metrics = GatewayMetrics()
         self.metrics.topology_taken(topology.revision)
         self.access_log = AccessLog(_writer(access_log), clock)
@@ -142,17 +147,25 @@ class Gateway:
 
     def rewire(self, wiring: GatewayWiring) -> None:
         """Takes up the addresses of regions that came, and forgets those of regions that are gone: with the topology
-        that says so, at the next `poll`. The gateway's own addresses stay.
+        that says so, at the next `poll`. Siblings come and go at once; the gateway's own addresses stay.
         """
         self.wiring = wiring
+        self.peers.use_siblings(wiring.siblings)
         self.topology_file.rewire(wiring.topology_file, wiring.reachable, wiring.regions)
 
     def poll(self) -> None:
         """Looks at what tells of itself only when asked: topology and drain file, ended ejections, capacities."""
         self.topology_file.poll(self.use)
         self.draining.poll()
+        if self.tls is not None:
+            self.tls.poll()
         self.board.changed()
         self.stack.regions.poll()
+
+    @property
+    def certificate(self) -> TlsStatistics | None:
+        """What it shows other cells; None without TLS."""
+        return None if self.tls is None else self.tls.statistics()
 
     def close(self) -> None:
         """Closes every connection to replicas and peers, and ends what still runs for clients that are gone."""
@@ -184,13 +197,24 @@ class Gateway:
             [
                 (b"host", b"peer"),
                 (b"authorization", self.peer_token.bearer()),
-                (b"atoll-peer", self.wiring.name.encode()),
+                (PEER, self.wiring.name.encode()),
                 (b"content-length", b"0"),
             ],
         )
         return Upstream(
-            peer.address.host, peer.address.port, settings=PEER_POOL, greeting=lambda: hello, clock=self.clock
+            peer.address.host,
+            peer.address.port,
+            settings=PEER_POOL,
+            greeting=lambda: hello,
+            clock=self.clock,
+            tls=None if self.tls is None else self.tls.calling(Role.GATEWAYS, peer.region),
         )
+
+
+def _tls(wiring: GatewayWiring, clock: Clock) -> CellTls | None:
+    if wiring.tls is None or wiring.region is None:
+        return None
+    return CellTls(wiring.tls, Role.GATEWAYS, wiring.region, clock)
 
 
 def _origins(topology: Topology, region: str | None) -> dict[str, tuple[Address, ...]]:

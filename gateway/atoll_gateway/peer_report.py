@@ -23,6 +23,10 @@ class ServiceLoad:
     """Requests that the region takes at once, through all its gateways together."""
     ejected: int = 0
     """Replicas that are there and left out for a while, because they failed."""
+    siblings: int = 0
+    """Requests in flight of the region's other gateways, as far as this one has heard: for who knows one address for
+    all of them.
+    """
 
 
 @dataclass(frozen=True, slots=True)

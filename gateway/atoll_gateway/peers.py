@@ -39,11 +39,14 @@ LONGEST_LOAD = 20
 
 @dataclass(slots=True)
 class PeerLoad:
-    """A service as a gateway told of it last: its own requests in flight, its region's capacity."""
+    """A service as a gateway told of it last: its own requests in flight, its region's capacity, and what its siblings
+    have in flight.
+    """
 
     in_flight: int
     capacity: int
     heard: float
+    siblings: int = 0
 
 
 class Peer(Host):
@@ -181,6 +184,17 @@ class Peers:
             if gateway not in known:
                 self._meet(gateway, outlier)
 
+    def use_siblings(self, gateways: Collection[PeerGateway]) -> None:
+        """Takes up other gateways of the own region."""
+        gone = [peer for peer in self._siblings if peer.gateway not in gateways]
+        known = {peer.gateway for peer in self._siblings}
+        for peer in gone:
+            self._siblings.leave(peer)
+            self._end(peer)
+        for gateway in gateways:
+            if gateway not in known:
+                self._join(self._siblings, gateway)
+
     def _end(self, peer: Peer) -> None:
         if (watching := self._watched.pop(peer, None)) is not None:
             watching.cancel()
@@ -292,7 +306,8 @@ class Peers:
     def _take_loads(self, peer: Peer, report: PeerReport) -> None:
         now = self._clock.monotonic()
         peer.loads = {
-            name: PeerLoad(load.in_flight, load.capacity, now) for name, load in report.services.items()
+            name: PeerLoad(load.in_flight, load.capacity, now, load.siblings)
+            for name, load in report.services.items()
         }
 
     def refused(self, peer: Peer) -> None:

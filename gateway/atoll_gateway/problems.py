@@ -259,6 +259,13 @@ NOT_A_PEER = Problem(
     "Not a known gateway",
     "This listener is for gateways: say hello with the cell's token first.",
 )
+
+
+def stranger(reason: str) -> Problem:
+    """403: the token is right, and the certificate doesn't speak for who says hello."""
+    return Problem(403, "not-a-peer", "Not a known gateway", f"This hello is not believed: {reason}.")
+
+
 NOT_AN_OPERATOR = Problem(
     401,
     "not-an-operator",

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.topology import SuccessionError, Topology, TopologyError, check_succession, load, parse, read
-from atoll.topology.wiring import GatewayWiring, WiringError, read_gateway_wiring, write_private
+from atoll.topology.wiring import (
+    GatewayWiring,
+    WiringError,
+    file_stamp,
+    read_gateway_wiring,
+    write_private,
+)
 
 log = logging.getLogger("atoll.gateway.topology")
 
@@ -40,7 +46,7 @@ class TopologyFile:
         self._limit = limit
         self._running = running
         self._again = False
-        self._stamp = self._seen = _stamp(path)
+        self._stamp = self._seen = file_stamp(path)
         self._accepted = 0
         self._refused = 0
         self._error: str | None = None
@@ -58,7 +64,7 @@ class TopologyFile:
 
         Not before two looks have found it the same: a file that is half written may make a sound topology too.
         """
-        stamp, before = _stamp(self._path), self._seen
+        stamp, before = file_stamp(self._path), self._seen
         self._seen = stamp
         if (stamp == self._stamp and not self._again) or stamp != before:
             return
@@ -119,11 +125,11 @@ class WiringFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = file_stamp(path)
 
     def poll(self, accept: Callable[[GatewayWiring], None]) -> None:
         """Looks once whether the file has changed. It is written whole or not at all."""
-        stamp = _stamp(self._path)
+        stamp = file_stamp(self._path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -131,11 +137,3 @@ class WiringFile:
             accept(read_gateway_wiring(self._path))
         except WiringError as error:
             log.warning("wiring refused", extra={"reason": str(error)})
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

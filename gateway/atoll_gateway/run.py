@@ -7,12 +7,14 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TextIO
 
 from atoll.clock import Clock
 from atoll.heap import settle_heap
 from atoll.serve.client import ServeClient
 from atoll.serve.endpoints import EndpointWatcher
+from atoll.tls import Serving
 from atoll.topology.wiring import Address, GatewayWiring
 from atoll_gateway.answering import send_whole
 from atoll_gateway.answers import Answers
@@ -113,19 +115,21 @@ async def serving(
 
 async def _listen(gateway: Gateway, answers: Answers, clock: Clock) -> list[HttpServer]:
     wiring = gateway.wiring
-    listeners: list[tuple[Address, Application, Limits]] = [
-        (wiring.public, Public(public_app(answers), gateway.proxy), PUBLIC_LIMITS),
-        (wiring.admin, Admin(gateway.admin_token, admin_app(answers)), Limits()),
+    listeners: list[tuple[Address, Application, Limits, Serving | None]] = [
+        (wiring.public, Public(public_app(answers), gateway.proxy), PUBLIC_LIMITS, None),
+        (wiring.admin, Admin(gateway.admin_token, admin_app(answers)), Limits(), None),
     ]
     if wiring.peer is not None:
         keys = KeyDesk(gateway.keys, gateway.homes.allows)
-        peer = Peer(gateway.peer_token, _hello, _Health(answers), keys, gateway.proxy)
-        listeners.append((wiring.peer, peer, PEER_LIMITS))
+        tls = None if gateway.tls is None else gateway.tls.serving(lambda: gateway.topology.regions)
+        peer = Peer(gateway.peer_token, tls, _hello, _Health(answers), keys, gateway.proxy)
+        limits = PEER_LIMITS if tls is None else replace(PEER_LIMITS, max_age_s=tls.max_age_s)
+        listeners.append((wiring.peer, peer, limits, tls))
     servers: list[HttpServer] = []
-    for address, application, limits in listeners:
+    for address, application, limits, tls in listeners:
         server = HttpServer(application, limits=limits, clock=clock)
         try:
-            await server.start(host=address.host, port=address.port)
+            await server.start(host=address.host, port=address.port, tls=tls)
         except OSError as error:
             for started in servers:
                 await started.close()

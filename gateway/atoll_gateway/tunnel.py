@@ -1,7 +1,8 @@
 """Two connections joined into a tunnel: what comes in at one goes out at the other, until both have ended.
 
 Nothing is looked at or held: a side that takes data too slowly stops the reading of the other, so no more than two
-send buffers and two reads are in memory. What one side sent before its end still reaches the other.
+send buffers and two reads are in memory. What one side sent before its end still reaches the other. Where one of them
+has TLS, which knows no half-closed connections, the end of either is the end of both.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ class End:
 class Tunnel:
     """Joins two connections. Made and then `run` once."""
 
-    __slots__ = ("_done", "_far", "_idle_s", "_last", "_loop", "_near", "_timer")
+    __slots__ = ("_done", "_far", "_idle_s", "_last", "_loop", "_near", "_timer", "half_closes")
 
     def __init__(self, near: End, far: End, idle_s: float | None) -> None:
         """`idle_s` ends a tunnel through which nothing came for that long, in either direction."""
@@ -39,6 +40,7 @@ class Tunnel:
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._done: asyncio.Future[None] = self._loop.create_future()
+        self.half_closes = near.transport.can_write_eof() and far.transport.can_write_eof()
         self._near = _Side(self, near)
         self._far = _Side(self, far)
         self._near.other = self._far
@@ -135,7 +137,7 @@ class _Side(asyncio.Protocol):
         self._ended = True
         if self.other.transport.is_closing():
             return False
-        if self.other._ended:  # noqa: SLF001 - the other half of the same thing
+        if self.other._ended or not self._tunnel.half_closes:  # noqa: SLF001 - the other half of the same thing
             self.other.transport.close()
             return False
         self.other.transport.write_eof()
@@ -151,7 +153,8 @@ class _Side(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self._gone(exc)
-        self.other.transport.close()  # after what it still has to send
+        if not self.other.transport.is_closing():  # twice breaks asyncio's transports of TLS
+            self.other.transport.close()  # after what it still has to send
         self._tunnel.half_closed()
         self._tunnel.lost()
 

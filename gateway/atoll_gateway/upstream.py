@@ -8,9 +8,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from ssl import SSLContext
+from typing import TypedDict, cast
 
 from atoll.clock import Clock, SystemClock
+from atoll.tls import SHUTDOWN_S, Calling
 from atoll_gateway.upstream_connection import Attempt, Body, UpstreamConnection, UpstreamResponse
 from atoll_gateway.upstream_errors import (
     Abandoned,
@@ -28,6 +30,12 @@ Greeting = Callable[[], bytes]
 """Gives the whole request that opens every new connection. Only a 200 makes the connection usable."""
 
 
+class _Secured(TypedDict, total=False):
+    ssl: SSLContext
+    server_hostname: str
+    ssl_shutdown_timeout: float
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
     """Times in seconds, sizes in bytes."""
@@ -35,7 +43,7 @@ class PoolSettings:
     max_connections: int = 256
     max_idle: int = 64
     connect_timeout_s: float = 1.0
-    """TCP connect and greeting together."""
+    """TCP connect, handshake of TLS, and greeting together."""
     acquire_timeout_s: float = 2.0
     """Longest wait for a connection, be it a new one or one that others use; then `RequestNotSent`."""
     idle_timeout_s: float = 4.0
@@ -74,12 +82,14 @@ class Upstream:
         settings: PoolSettings | None = None,
         greeting: Greeting | None = None,
         clock: Clock | None = None,
+        tls: Calling | None = None,
     ) -> None:
         self.name = f"{host}:{port}"
         self.settings = settings or PoolSettings()
         self._host = host
         self._port = port
         self._greeting = greeting
+        self._tls = tls
         self._clock: Clock = clock or SystemClock()
         self._connections: set[UpstreamConnection] = set()
         self._idle: deque[UpstreamConnection] = deque()  # the last one was used last
@@ -191,6 +201,10 @@ class Upstream:
         """A connection is free, and fit for another request."""
         if connection not in self._connections:
             return  # it has only been greeted so far; `_open` decides
+        now = self._clock.monotonic()
+        if connection.old_at <= now:
+            connection.abort()
+            return
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -199,7 +213,7 @@ class Upstream:
         if self._closed or self._retired or len(self._idle) >= self.settings.max_idle:
             connection.abort()
             return
-        connection.idle_since = self._clock.monotonic()
+        connection.idle_since = now
         self._idle.append(connection)
         if self._expiry is None:
             self._expiry = asyncio.get_running_loop().call_later(self.settings.idle_timeout_s, self._expire)
@@ -252,7 +266,7 @@ class Upstream:
             async with asyncio.timeout(self.settings.connect_timeout_s):
                 loop = asyncio.get_running_loop()
                 _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self), self._host, self._port
+                    lambda: UpstreamConnection(self), self._host, self._port, **self._secured()
                 )
                 if self._greeting is not None:
                     await self._greet(connection, self._greeting())
@@ -269,6 +283,8 @@ class Upstream:
             self._connects += 1
             self._connections.add(connection)
             connection.used = 0
+            if self._tls is not None:
+                connection.old_at = self._clock.monotonic() + self._tls.max_age_s
             self.released(connection)
             return
         finally:
@@ -282,6 +298,13 @@ class Upstream:
                 waiter.set_exception(error)
                 break
         self._open_more()
+
+    def _secured(self) -> _Secured:
+        """How `create_connection` is to do TLS, if it is."""
+        if self._tls is None:
+            return {}
+        toward = self._tls.toward()
+        return {"ssl": toward.context, "server_hostname": toward.name, "ssl_shutdown_timeout": SHUTDOWN_S}
 
     async def _greet(self, connection: UpstreamConnection, greeting: bytes) -> None:
         attempt: Attempt = asyncio.get_running_loop().create_future()

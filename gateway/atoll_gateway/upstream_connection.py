@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from math import inf
+from ssl import SSLError
 from typing import Protocol, cast
 
 import httptools
@@ -181,6 +183,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_waiting",
         "_writable",
         "idle_since",
+        "old_at",
         "repeatable",
         "used",
     )
@@ -204,6 +207,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._fed = 0
         self.idle_since = 0.0
+        self.old_at = inf
+        """From then on it carries no further request."""
         self.repeatable = False
         """Whether the request that it carries may be sent again."""
         self.used = 0
@@ -336,7 +341,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._waiting:
             self.fail(
                 ResponseLost(
-                    f"{self._pool.name} closed the connection before it answered", reused=self.used > 1
+                    f"{self._pool.name} closed the connection before it answered{_why(exc)}",
+                    reused=self.used > 1,
                 )
             )
         elif response is not None and self._to_eof and exc is None:
@@ -451,3 +457,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self.fail(error)
         elif not pump.cancelled():
             pump.exception()
+
+
+def _why(error: Exception | None) -> str:
+    """What TLS says: in TLS 1.3 a client learns only after its handshake that its certificate was refused."""
+    return f": {error}" if isinstance(error, SSLError) else ""

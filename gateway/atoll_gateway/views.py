@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.tls import TlsStatistics
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
@@ -74,4 +76,6 @@ class RegionsDocument:
     topology: TopologyView
     services: Mapping[str, ServiceView]
     regions: Mapping[str, RegionHealthView]
+    certificate: TlsStatistics | None = None
+    """What it shows other cells; None without TLS."""
     schema: str = "atoll.regions/1"

@@ -39,7 +39,8 @@ def open_store(access: StoreAccess, retries: int = 0, connected: Connected | Non
     store.
     """
     if access.url is not None:
-        return connect_url(access.url, retries, connected)
+        password = None if access.password_file is None else read_secret(access.password_file)
+        return connect_url(access.url, retries, connected, password)
     if access.address is None or access.password_file is None:
         raise ValueError("a store needs a URL, or an address and a password file")
     return connect(access.address, read_secret(access.password_file), retries, connected)
@@ -63,11 +64,14 @@ def connect(address: Address, password: str, retries: int = 0, connected: Connec
     )
 
 
-def connect_url(url: str, retries: int = 0, connected: Connected | None = None) -> Redis:
-    """A client of a store that somebody else runs."""
+def connect_url(
+    url: str, retries: int = 0, connected: Connected | None = None, password: str | None = None
+) -> Redis:
+    """A client of a store that is named by its URL, which says whether TLS is spoken and may hold the password."""
     return Redis.from_pool(
         BlockingConnectionPool.from_url(
             url,
+            password=password,
             max_connections=CONNECTIONS,
             timeout=TIMEOUT_S,
             socket_timeout=TIMEOUT_S,

@@ -7,12 +7,13 @@ be killed, frozen and wiped.
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
-from tests.integration.regions import free_base
+from tests.integration.ports import free_base
 from tests.integration.state_stores import StateServer
 from tests.integration.stores import Store
 from tests.integration.topologies import with_regions
@@ -36,7 +37,7 @@ from atoll.state.session import Session
 from atoll.state.valkey_store import ValkeyStore
 from atoll.state.wiring import StateWiring, wire_namespaces, write_state_wiring
 from atoll.topology import Topology, load, parse
-from atoll.topology.wiring import Address, StoreAccess, write_private
+from atoll.topology.wiring import Address, StoreAccess, TlsFiles, write_private
 
 ROOT = Path(__file__).parents[2]
 SECRET = "agents-of-tests"
@@ -100,7 +101,7 @@ class Cell:
     async def start_agent(self, kind: type[StateAgent] = StateAgent) -> None:
         self.agent = kind(self.config, SECRET.encode(), self.topology, SystemClock(), Random(), self.settings)
         self._listener = await serve_channels(
-            self.config.listen, SECRET.encode(), self.region, self.agent.purposes
+            self.config.listen, SECRET.encode(), self.region, self.agent.purposes, tls=self.agent.serving
         )
         self._running = asyncio.create_task(self.agent.run())
 
@@ -151,6 +152,7 @@ class Cells:
     """Of the topology with all regions that there are links for."""
     plan: PortPlan
     settings: ReplicationSettings
+    tls: Mapping[str, TlsFiles] = field(default_factory=dict)
     cells: dict[str, Cell] = field(default_factory=dict)
 
     def __getitem__(self, region: str) -> Cell:
@@ -246,8 +248,11 @@ async def cells(
     planned: Collection[str] | None = None,
     members: Collection[str] | None = None,
     settings: ReplicationSettings = DEFAULTS,
+    tls: Mapping[str, TlsFiles] = MappingProxyType({}),
 ) -> AsyncIterator[Cells]:
-    """Regions of a topology, with their agents: `members`, and links for all that are `planned`. None: all."""
+    """Regions of a topology, with their agents: `members`, and links for all that are `planned`. None: all. `tls` are
+    the certificates of regions whose agents have any.
+    """
     text = (ROOT / "infra" / "topologies" / topology).read_text().partition("\n[namespaces.")[0] + namespaces
     if planned is not None:
         text = with_regions(text, planned, 1)
@@ -257,7 +262,7 @@ async def cells(
     plan = plan_ports(whole, free_base(1 + len(whole.regions)))
     config = links_config(whole, plan, RunPaths(folder))
     network = Network(config, SystemClock())
-    made = Cells(load(file), LinksClient(config.control), folder, text, plan, settings)
+    made = Cells(load(file), LinksClient(config.control), folder, text, plan, settings, tls)
     async with contextlib.AsyncExitStack() as stack:
         network.start()
         stack.push_async_callback(network.close)
@@ -298,6 +303,7 @@ def _cell(folder: Path, region: str, cells: Cells) -> Cell:
         agent_token_file=folder / "agent.secret",
         session_key_file=folder / "session.secret",
         topology_file=cells.file,
+        tls=cells.tls.get(region),
     )
     wiring = StateWiring(
         region=region,
@@ -310,6 +316,7 @@ def _cell(folder: Path, region: str, cells: Cells) -> Cell:
         namespaces=wire_namespaces(topology),
         revision=topology.revision,
         digest=topology.digest,
+        tls=cells.tls.get(region),
     )
     write_state_wiring(folder / "state.json", wiring)
     own = ValkeyStore.connect(store, region)

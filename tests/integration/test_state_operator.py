@@ -15,6 +15,7 @@ from tests.integration.state_cells import Cell, Cells, cells, until
 
 from atoll import state
 from atoll.agent.config import write_agent_config
+from atoll.agent.exposition import state_exposition
 from atoll.agent.figures import gather
 from atoll.agent.inspect import Inspector
 from atoll.agent.inspection import ConflictsQuestion, GetQuestion, KeyKind, KeysQuestion
@@ -29,7 +30,6 @@ from atoll.state.digest import bucket_of
 from atoll.state.kind import Kind
 from atoll.state.replication import DEFAULTS
 from atoll.state.sdk.scope import entered
-from atoll_gateway.agent_figures import state_exposition
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 

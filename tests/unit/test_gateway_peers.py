@@ -13,7 +13,7 @@ from atoll.topology import HealthPolicy, OutlierPolicy, Topology, load
 from atoll.topology.wiring import Address, PeerGateway
 from atoll_gateway.board import Board, RegionLoad
 from atoll_gateway.peer_report import PEER_REPORT, PeerReport
-from atoll_gateway.peers import LOAD_FRESH_S, Peer, Peers
+from atoll_gateway.peers import LOAD_FRESH_S, Peer, PeerLoad, Peers
 from atoll_gateway.replicas import Replicas
 from atoll_gateway.upstream import Upstream
 
@@ -79,6 +79,20 @@ class TestLoad:
         sibling.told("quote", b"9/1", clock.now)
         assert board.load(quote, OWN) == RegionLoad(9, capacity)
         assert board.told(quote) == b"0/%d" % capacity, "a gateway tells of its own requests alone"
+
+    @pytest.mark.parametrize(("known", "load"), [(1, 12), (2, 10)])
+    def test_one_address_for_all_gateways_speaks_for_those_behind_it(
+        self, known: int, load: int, topology: Topology, clock: ManualClock, board: Board, peers: Peers
+    ) -> None:
+        """Where each is known by an address of its own, what they hear of each other would count twice."""
+        others = peers.of(OTHER)
+        for peer in others:
+            peer.loads["quote"] = PeerLoad(5, 40, clock.now, siblings=7)
+        for peer in others[known:]:
+            group = peers.group(OTHER)
+            assert group is not None
+            group.leave(peer)
+        assert board.load(topology.services["quote"], OTHER) == RegionLoad(load, 40)
 
     def test_an_old_load_is_not_known_any_more(
         self, topology: Topology, clock: ManualClock, peers: Peers, board: Board
@@ -169,6 +183,14 @@ class TestPick:
         assert all(self.pick(peers) is other for _ in range(20))
         assert self.pick(peers, frozenset({other.gateway.name})) is one
         assert peers.pick(OTHER, frozenset({one.gateway.name, other.gateway.name})) is None
+
+    def test_siblings_come_and_go(self, peers: Peers) -> None:
+        (second,) = peers.siblings
+        peers.use_siblings([gateway(OWN, 2), gateway(OWN, 3)])
+        assert [peer.gateway.name for peer in peers.siblings] == [f"{OWN}/gateway-{n}" for n in (2, 3)]
+        assert second in peers.siblings, "one that stays keeps what is known of it"
+        peers.use_siblings([gateway(OWN, 3)])
+        assert [peer.gateway.name for peer in peers.siblings] == [f"{OWN}/gateway-3"]
 
     def test_siblings_are_no_way_anywhere(self, peers: Peers) -> None:
         assert peers.pick(OWN) is None

@@ -88,7 +88,7 @@ def test_nothing_of_the_callers_own_environment_leaks_in(monkeypatch: pytest.Mon
         ({"temp_dir": Path("/" + "x" * 45)}, "at most 45 bytes"),
         ({"temp_dir": Path("relative")}, "absolute path"),
         ({"object_store_bytes": 1}, "object store needs at least"),
-        ({"num_cpus": 0}, "use 1 or more"),
+        ({"num_cpus": -1}, "use 0 or more"),
         ({"environment": {"RAY_ADDRESS": "here:1"}}, "unset it"),
     ],
 )

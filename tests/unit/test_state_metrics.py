@@ -10,8 +10,10 @@ from tests.unit.state_reports import state_report
 from atoll.agent.metrics import exposition
 from atoll.cell.state_report import PeerLag
 from atoll.telemetry.metrics import CONTENT_TYPE, GatewayMetrics
+from atoll.tls import TlsStatistics
 from atoll_gateway.control import admin_app
 
+CERTIFICATE = TlsStatistics(("agent.eu-west.atoll.internal",), 1_800_000_000.0, 12.5, 0, 0, None)
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -53,8 +55,14 @@ def test_every_figure_is_a_metric() -> None:
     assert key("lag_seconds", origin="eu-central", quantile="0.99") not in samples
 
 
+def test_the_certificate_is_told_even_while_the_state_store_does_not_answer() -> None:
+    samples = read(exposition("eu-west", None, CERTIFICATE))
+    assert samples[key("certificate_expires_timestamp_seconds")] == CERTIFICATE.expires
+    assert samples[key("up")] == 0
+
+
 def test_every_metric_has_a_help_text() -> None:
-    for family in text_string_to_metric_families(exposition("eu-west", state_report()).decode()):
+    for family in text_string_to_metric_families(exposition("eu-west", state_report(), CERTIFICATE).decode()):
         assert family.documentation.endswith("."), family.name
 
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import cast
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 
 from atoll.cache import ValkeyCacheStore
-from atoll.stores import heeding_cancellation
+from atoll.stores import heeding_cancellation, open_store
+from atoll.topology.wiring import StoreAccess
 
 
 async def forgets() -> None:
@@ -93,3 +96,21 @@ async def test_who_was_cancelled_before_and_goes_on_may_use_the_store() -> None:
 async def test_errors_pass() -> None:
     with pytest.raises(ValueError, match="as it was"), heeding_cancellation():
         raise ValueError("as it was")
+
+
+def test_a_store_of_a_url_gets_its_password_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.touch(mode=0o600)
+    secret.write_text("from-the-file")
+    store = open_store(StoreAccess(url="rediss://atoll@cache.example.com:6379", password_file=secret))
+    made = store.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    assert isinstance(made, SSLConnection)
+    assert (made.host, made.port) == ("cache.example.com", 6379)
+    assert (made.username, made.password) == ("atoll", "from-the-file")
+    assert made.cert_reqs is ssl.CERT_REQUIRED
+    assert made.check_hostname
+
+
+def test_a_password_in_the_url_is_the_one_that_counts(tmp_path: Path) -> None:
+    made = open_store(StoreAccess(url="redis://:in-the-url@localhost:1")).connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    assert made.password == "in-the-url"

@@ -119,6 +119,14 @@ def test_what_else_a_gateway_tells(metrics: GatewayMetrics) -> None:
     assert value(metrics, "atoll_panics_total", service="quote") == 1
 
 
+def test_the_certificate_is_told_of_where_there_is_one(metrics: GatewayMetrics) -> None:
+    assert b"\natoll_certificate_expires_timestamp_seconds " not in metrics.exposition()
+    metrics.certificate(1_800_000_000.0, taken=2, refused=1)
+    assert value(metrics, "atoll_certificate_expires_timestamp_seconds") == 1_800_000_000
+    assert value(metrics, "atoll_certificate_loads_total", outcome="taken") == 2
+    assert value(metrics, "atoll_certificate_loads_total", outcome="refused") == 1
+
+
 def test_the_process_tells_its_memory(metrics: GatewayMetrics) -> None:
     assert value(metrics, "process_resident_memory_bytes") > 0
 

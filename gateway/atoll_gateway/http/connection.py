@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from atoll.tls import Certificate
+
 EXTENSION = "atoll.connection"
 """Key in ``scope["extensions"]`` under which every request carries its `Connection`."""
 
@@ -16,6 +18,8 @@ class Connection:
 
     peer: tuple[str, int] | None
     """Address and port of the far end; `None` for a socket that has none."""
+    certificate: Certificate | None = None
+    """What the far end has shown, if there is TLS. It is of a known authority; whose it is, is for others to see."""
     trusted: bool = False
     memo: object = None
     """For the application: what it wants to know of the next request on this connection."""

@@ -1,6 +1,7 @@
 """What one client may ask of the gateway, and how long it may take over it."""
 
 from dataclasses import dataclass
+from math import inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +29,7 @@ class Limits:
     """Longest silence in both directions of a WebSocket connection; `None` for any. HAProxy's manual suggests an
     hour (``timeout tunnel``).
     """
+    max_age_s: float = inf
+    """A connection that is older carries the response to one more request, which says so, and no further one."""
     max_connections: int = 4096
     """Open connections; one more is answered 503."""

@@ -40,8 +40,8 @@ _NOTHING, _HEAD, _BODY = range(3)
 
 
 class Listener(Protocol):
-    """What a connection needs of its server. The four ``*_by`` are deadlines that start now, on the server's
-    coarse clock; they are kept ready because they are needed with every request.
+    """What a connection needs of its server. The ``*_by`` are deadlines that start `now`, on the server's coarse
+    clock; they are kept ready because they are needed with every request.
     """
 
     application: Application
@@ -51,6 +51,7 @@ class Listener(Protocol):
     keep_alive_by: float
     write_by: float
     linger_by: float
+    now: float
     draining: bool
     tasks: set[asyncio.Task[None]]
     loop: asyncio.AbstractEventLoop
@@ -94,6 +95,7 @@ class HttpProtocol(asyncio.Protocol):
         "_held",
         "_incoming",
         "_limits",
+        "_old_at",
         "_parser",
         "_paused",
         "_piece",
@@ -147,7 +149,10 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         local = transport.get_extra_info("sockname")
-        self._connection = Connection(peer[:2] if isinstance(peer, tuple) else None)
+        self._connection = Connection(
+            peer[:2] if isinstance(peer, tuple) else None, transport.get_extra_info("peercert")
+        )
+        self._old_at = self._server.now + self._limits.max_age_s
         self._server_address = local[:2] if isinstance(local, tuple) else None
         self._extensions: dict[str, object] = {EXTENSION: self._connection}
         self.deadline = self._server.header_by
@@ -512,7 +517,7 @@ class HttpProtocol(asyncio.Protocol):
         server = self._server
         self._current = exchange
         server.requests += 1
-        if server.draining:
+        if server.draining or server.now >= self._old_at:
             self.wind_down()
         exchange.task = task = server.loop.create_task(exchange.run(server.application))
         server.tasks.add(task)
@@ -595,8 +600,8 @@ class HttpProtocol(asyncio.Protocol):
         self._done = True
         self.deadline = self._server.linger_by
         self.write_deadline = self._server.write_by
-        if linger:
+        if linger and self._transport.can_write_eof():
             self._transport.write_eof()
             self._resume()
-        else:
+        else:  # with TLS it reads on, and throws away, until the other side has said goodbye too
             self._transport.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from atoll.clock import Clock, SystemClock
+from atoll.tls import Serving, TlsListener, bind
 from atoll_gateway.http.exchange import Application
 from atoll_gateway.http.limits import Limits
 from atoll_gateway.http.protocol import HttpProtocol
@@ -74,7 +75,7 @@ class HttpServer:
         self._connections: set[HttpProtocol] = set()
         self._disconnects = 0
         self._refused: dict[str, int] = {}
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsListener | None = None
         self._address: tuple[str, int] = ("", 0)
         self._changed: asyncio.Event = asyncio.Event()
         self._set_deadlines()
@@ -87,11 +88,18 @@ class HttpServer:
         return self._address
 
     async def start(
-        self, *, host: str = "127.0.0.1", port: int = 0, sock: socket.socket | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        sock: socket.socket | None = None,
+        tls: Serving | None = None,
     ) -> None:
         """Listens, on `sock` if given. Raises `OSError` if the address cannot be had."""
         self.loop = asyncio.get_running_loop()
-        if sock is None:
+        if tls is not None:
+            self._server = TlsListener(sock or bind(host, port, _BACKLOG), self._protocol, tls.context)
+        elif sock is None:
             self._server = await self.loop.create_server(self._protocol, host, port, backlog=_BACKLOG)
         else:
             self._server = await self.loop.create_server(self._protocol, sock=sock, backlog=_BACKLOG)
@@ -195,9 +203,8 @@ class HttpServer:
         return HttpProtocol(self)
 
     def _set_deadlines(self) -> None:
-        start = (
-            self._clock.monotonic() + self._sweep_s
-        )  # what starts now is next looked at with the coming sweep
+        self.now = self._clock.monotonic()
+        start = self.now + self._sweep_s  # what starts now is next looked at with the coming sweep
         limits = self.limits
         self.header_by = start + limits.header_timeout_s
         self.body_by = start + limits.body_timeout_s

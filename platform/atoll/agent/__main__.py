@@ -53,7 +53,7 @@ async def run(config: AgentConfig, config_file: Path) -> None:
 
     async def look() -> CellReport:
         report, figures = await asyncio.gather(observer.observe(), gather(state))
-        return replace(report, state=figures)
+        return replace(report, state=figures, certificate=state.certificate)
 
     latest = await look()
 
@@ -71,7 +71,7 @@ async def run(config: AgentConfig, config_file: Path) -> None:
 
     try:
         async with (
-            await serve_channels(config.listen, secret, config.region, state.purposes),
+            await serve_channels(config.listen, secret, config.region, state.purposes, tls=state.serving),
             await serve_streaming(config.socket, handle),
             asyncio.TaskGroup() as group,
         ):
@@ -85,6 +85,7 @@ async def run(config: AgentConfig, config_file: Path) -> None:
                 if (found := _read_again(config_file, wired)) != wired:
                     wired = found
                     await state.rewire(wired)
+                    observer.use(wired)
                 latest = await look()
             replicating.cancel()
     finally:

@@ -7,7 +7,14 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from atoll.topology import Topology, check_running, load
-from atoll.topology.wiring import Address, StoreAccess, WiringError, write_private
+from atoll.topology.wiring import (
+    Address,
+    StoreAccess,
+    TlsFiles,
+    WiringError,
+    check_private,
+    write_private,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,12 @@ class AgentConfig:
     """The regions that take part now: a topology with others is not taken up. None: whatever it has."""
     kept_topology: Path | None = None
     """What is gone by if the topology can't be used when the agent starts."""
+    tls: TlsFiles | None = None
+    """For its listener and the way to its peers; None on one machine alone."""
+
+    def check(self) -> None:
+        """Raises `WiringError` if a token would cross a network in clear."""
+        check_private(self.tls, f"{self.region}/agent", (self.listen, *self.peers.values()))
 
 
 def load_topology(config: AgentConfig) -> Topology:
@@ -54,13 +67,15 @@ _CONFIG: TypeAdapter[AgentConfig] = TypeAdapter(AgentConfig)
 
 
 def read_agent_config(path: Path) -> AgentConfig:
-    """Raises `WiringError` if the file is missing or not of this form."""
+    """Raises `WiringError` if the file is missing, not of this form, or not safe."""
     try:
-        return _CONFIG.validate_json(path.read_bytes())
+        config = _CONFIG.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise WiringError(
             f"{path} is no agent configuration: {error}; start agents with `atoll up`"
         ) from error
+    config.check()
+    return config
 
 
 def write_agent_config(path: Path, config: AgentConfig) -> None:

@@ -8,12 +8,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from atoll.cell.state_report import StateReport
+from atoll.tls import TlsStatistics
 
 
-def exposition(region: str, report: StateReport | None) -> bytes:
+def exposition(region: str, report: StateReport | None, certificate: TlsStatistics | None = None) -> bytes:
     """Prometheus's text format; `report` is None if the agent, or the state store, does not answer."""
     registry = CollectorRegistry()
-    registry.register(_Once(lambda: _families(region, report)))
+    registry.register(_Once(lambda: _families(region, report, certificate)))
     return generate_latest(registry)
 
 
@@ -25,7 +26,7 @@ class _Once(Collector):
         return self._families()
 
 
-def _families(region: str, report: StateReport | None) -> Iterator[Metric]:
+def _families(region: str, report: StateReport | None, certificate: TlsStatistics | None) -> Iterator[Metric]:
     def gauge(name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(f"atoll_state_{name}", text, labels=("region",))
         family.add_metric((region,), value)
@@ -37,6 +38,12 @@ def _families(region: str, report: StateReport | None) -> Iterator[Metric]:
         return family
 
     yield gauge("up", "1 if the region's agent and its state store answer.", float(report is not None))
+    if certificate is not None:
+        yield gauge(
+            "certificate_expires_timestamp_seconds",
+            "When the certificate ends that the agent shows other cells; absent without TLS.",
+            certificate.expires,
+        )
     if report is None:
         return
     yield from _peers(region, report)

@@ -29,6 +29,10 @@ class Observer:
         self._cache = open_store(config.cache)
         self._state = open_store(config.state)
 
+    def use(self, config: AgentConfig) -> None:
+        """Takes up other gateways; all else stays."""
+        self._config = config
+
     async def close(self) -> None:
         await self._views.close()
         await self._serve.close()
@@ -93,6 +97,7 @@ def _gateway(view: GatewayView | None) -> GatewayReport:
         draining=view.draining,
         topology_digest=view.topology.digest,
         topology_error=view.topology.error,
+        certificate=view.certificate,
     )
 
 

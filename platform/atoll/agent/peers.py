@@ -14,6 +14,7 @@ from atoll.channel import (
     open_channel,
 )
 from atoll.state.replication import PeerLost
+from atoll.tls import Calling, CellTls, Role
 from atoll.topology.wiring import Address
 
 LOG = "log"
@@ -48,11 +49,14 @@ class LogChannel:
 class AgentPeers:
     """Connections to the agents of all other regions, opened when they are needed."""
 
-    def __init__(self, region: str, addresses: Mapping[str, Address], secret: bytes) -> None:
+    def __init__(
+        self, region: str, addresses: Mapping[str, Address], secret: bytes, tls: CellTls | None = None
+    ) -> None:
         self._name = region
         self._addresses = addresses
         self._secret = secret
-        self._callers = {peer: Caller(address, secret, self._name) for peer, address in addresses.items()}
+        self._tls = tls
+        self._callers = {peer: self._caller(peer, address) for peer, address in addresses.items()}
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -68,15 +72,17 @@ class AgentPeers:
         ]
         for peer, address in addresses.items():
             if peer not in self._callers:
-                self._callers[peer] = Caller(address, self._secret, self._name)
+                self._callers[peer] = self._caller(peer, address)
         self._addresses = addresses
         for caller in gone:
             await caller.close()
 
     async def open(self, region: str) -> LogChannel:
         """A connection for the region's log. Raises `PeerLost`."""
+        calling = self._calling(region)
+        toward = None if calling is None else calling.toward()
         try:
-            channel = await open_channel(self._address(region), self._secret, self._name, LOG)
+            channel = await open_channel(self._address(region), self._secret, self._name, LOG, tls=toward)
         except (OSError, HelloRefused, FrameError) as error:
             raise PeerLost(
                 f"the agent of {region} can't be reached: {str(error) or 'no answer in time'}"
@@ -99,6 +105,12 @@ class AgentPeers:
     async def close(self) -> None:
         for caller in self._callers.values():
             await caller.close()
+
+    def _caller(self, region: str, address: Address) -> Caller:
+        return Caller(address, self._secret, self._name, tls=self._calling(region))
+
+    def _calling(self, region: str) -> Calling | None:
+        return None if self._tls is None else self._tls.calling(Role.AGENT, region)
 
     def _address(self, region: str) -> Address:
         if (address := self._addresses.get(region)) is None:

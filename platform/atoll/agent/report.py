@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from atoll.cell.state_report import StateReport
 from atoll.cell.status import ReplicaCount
+from atoll.tls import TlsStatistics
 
 SCHEMA = "atoll.cell-report/1"
 
@@ -19,6 +20,7 @@ class GatewayReport:
     draining: bool = False
     topology_digest: str | None = None
     topology_error: str | None = None
+    certificate: TlsStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class CellReport:
     state_answers: bool
     state: StateReport | None = None
     """None while the state store does not answer, or if nobody but its agent could say it."""
+    certificate: TlsStatistics | None = None
+    """What the agent shows other cells; None without TLS."""
     schema: str = SCHEMA
 
 

@@ -31,6 +31,7 @@ from atoll.state.strong.registers import RegistersStatistics
 from atoll.state.strong.valkey_acceptor import ValkeyAcceptor
 from atoll.state.valkey_store import ValkeyStore
 from atoll.stores import open_store
+from atoll.tls import CellTls, Role, Serving, TlsStatistics
 from atoll.topology import (
     Backend,
     Level,
@@ -41,7 +42,7 @@ from atoll.topology import (
 )
 
 LOOK_S = 1.0
-"""How often the topology's file is looked at."""
+"""How often files are looked at."""
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ class StateAgent:
             config.region,
             self._invalidator.invalidations,
         )
-        self._peers = AgentPeers(config.region, config.peers, secret)
+        self._tls = None if config.tls is None else CellTls(config.tls, Role.AGENT, config.region, clock)
+        self._peers = AgentPeers(config.region, config.peers, secret, self._tls)
         self._replicator = Replicator(
             config.region,
             ensure_marker(config.state_marker).identity,
@@ -106,6 +108,15 @@ class StateAgent:
         return {LOG: self._serve_log, "calls": Answerer({ASK: self._answer, **self._strong.methods})}
 
     @property
+    def serving(self) -> Serving | None:
+        """How their connections are secured; None on one machine alone."""
+        return None if self._tls is None else self._tls.serving(lambda: self._topology.regions)
+
+    @property
+    def certificate(self) -> TlsStatistics | None:
+        return None if self._tls is None else self._tls.statistics()
+
+    @property
     def store(self) -> ValkeyStore:
         """The region's, for its figures and for operators."""
         return self._store
@@ -133,7 +144,7 @@ class StateAgent:
             group.create_task(self._replicator.run())
             group.create_task(self._invalidator.run(self._store, self._config.region, self._held))
             group.create_task(self._strong.run())
-            group.create_task(self._follow_topology())
+            group.create_task(self._follow_files())
 
     async def rewire(self, config: AgentConfig) -> None:
         """Takes up links to regions that came, and forgets those to regions that are gone."""
@@ -182,10 +193,14 @@ class StateAgent:
         except (PeerLost, StateError) as error:
             raise Remote("state", str(error)) from error
 
-    async def _follow_topology(self) -> None:
-        """Takes up namespaces and regions that come and go. A file that can't be used changes nothing."""
+    async def _follow_files(self) -> None:
+        """Takes up namespaces and regions that come and go, and renewed certificates. A file that can't be used changes
+        nothing.
+        """
         while True:
             await asyncio.sleep(LOOK_S)
+            if self._tls is not None:
+                self._tls.poll()
             try:
                 found = load_topology(self._config)
             except (TopologyError, SuccessionError):

@@ -15,19 +15,20 @@ from atoll.cell.paths import RegionPaths, RunPaths
 from atoll.cell.progress import StepState
 from atoll.cell.ray_unit import NAMES, WHOLE, RayUnit
 from atoll.cell.replica_faults import REPLICA, ReplicaFaults
-from atoll.cell.requests import Fault
+from atoll.cell.requests import Fault, FaultRequest
 from atoll.cell.serve_set import ServeSet
-from atoll.cell.specs import agent_spec, gateway_spec, ray_settings, store_spec, wire_agent
+from atoll.cell.specs import agent_spec, gateway_spec, ray_settings, serve_settings, store_spec, wire_agent
 from atoll.cell.state_files import take_up
 from atoll.cell.store_faults import StoreFaults, embedded_stores
 from atoll.cell.valkey import StoreKind
-from atoll.cell.wiring import WardenConfig
+from atoll.cell.wiring import WardenConfig, dashboard
 from atoll.clock import Clock
 from atoll.secrets import read_secret
+from atoll.serve.ahead import AheadStatistics
 from atoll.serve.client import ServeError
 from atoll.serve.code import CodeNotFound
 from atoll.serve.deploy import Deployed, DeployProgress, NothingToRollBack
-from atoll.serve.store import SetStoreError
+from atoll.serve.store import SetStore, SetStoreError
 from atoll.stores import StoreRefused, connect_url, ping
 from atoll.topology import SuccessionError, Topology, TopologyError, check_running, load
 
@@ -72,7 +73,14 @@ class Cell:
         self._failed = asyncio.Event()
         self._failure = ""
         self.board = Board(clock, config.region)
-        self.serve = ServeSet(config.region, config.ports, self.paths, clock)
+        self.serve = ServeSet(
+            config.region,
+            dashboard(config.ports),
+            self.paths.ray_token,
+            SetStore(self.paths.serve_applied, self.paths.serve_good),
+            serve_settings(config),
+            clock,
+        )
         take_up(config, topology)
         region = topology.regions[config.region]
         embedded = [
@@ -115,6 +123,11 @@ class Cell:
     @property
     def is_ready(self) -> bool:
         return self._ready.is_set()
+
+    @property
+    def ahead(self) -> AheadStatistics:
+        """What is kept ahead of the load of lost regions."""
+        return self._ahead.statistics()
 
     @property
     def failure(self) -> str:
@@ -180,14 +193,15 @@ class Cell:
         if not self._left:
             await self._end_serving()
 
-    async def fault(self, kind: Fault, name: str) -> None:
+    async def fault(self, request: FaultRequest, name: str) -> None:
         """Puts a fault on a process or a replica (``replica/<service>``) by its name, or heals it. Raises
         `NoSuchProcess`, `FaultImpossible`.
         """
+        kind = request.kind
         kind_of, _, service = name.partition("/")
         if kind_of == REPLICA and service:
             log.warning("fault: %s %s", kind.value, name)
-            await self._replica_faults.fault(kind, service)
+            await self._replica_faults.fault(kind, service, request.share)
             return
         process = next((one for one in self.processes if one.name == name), None)
         if process is None and name != WHOLE and name not in NAMES:
@@ -209,19 +223,21 @@ class Cell:
                 process.fill()
             case Fault.STARVE, ManagedProcess() if name in self._store_faults.names:
                 self._store_faults.starve(name)
+            case Fault.SKEW, ManagedProcess() if name == StoreKind.STATE and request.skew_ms is not None:
+                self._store_faults.skew(name, request.skew_ms)
             case Fault.HEAL, ManagedProcess():
-                await self._store_faults.heal(name)
                 process.heal()
+                await self._store_faults.heal(name)
             case _:
                 raise NoSuchProcess(f"{kind.value} is nothing that can be done to {name}")
 
     async def heal(self) -> None:
         """Ends the faults on all processes and replicas."""
         await self._replica_faults.heal()
-        await self._store_faults.heal()
         self.ray.heal()
         for process in self.processes:
             process.heal()
+        await self._store_faults.heal()
 
     def _managed(self, spec: ProcessSpec) -> ManagedProcess:
         async def ended() -> None:

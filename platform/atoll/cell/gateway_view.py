@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from atoll.tls import TlsStatistics
 from atoll.topology.wiring import Address
 
 TIMEOUT_S = 2.0
@@ -56,6 +57,7 @@ class GatewayView:
     topology: TopologySeen
     services: Mapping[str, ServiceSeen]
     regions: Mapping[str, RegionSeen]
+    certificate: TlsStatistics | None = None
 
     @property
     def in_flight(self) -> int:

@@ -36,7 +36,8 @@ class ProcessSpec:
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    log: Path
+    log: Path | None
+    """None: its output goes where its owner's does."""
     ready: Callable[[], Awaitable[bool]]
     ready_timeout_s: float = 30.0
     """A start that takes longer has failed: the process is killed and tried again after a wait."""
@@ -90,7 +91,7 @@ class ManagedProcess:
         return self._ever_ready
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Path | None:
         return self._spec.log
 
     @property
@@ -233,8 +234,10 @@ class ManagedProcess:
         return self._clock.monotonic() - started
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        self._spec.log.parent.mkdir(parents=True, exist_ok=True)
-        output = os.open(self._spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        output = None
+        if self._spec.log is not None:
+            self._spec.log.parent.mkdir(parents=True, exist_ok=True)
+            output = os.open(self._spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             return await asyncio.create_subprocess_exec(
                 *self._spec.argv,
@@ -248,7 +251,8 @@ class ManagedProcess:
                 preexec_fn=die_with_parent() if self._spec.dies_with_parent else None,
             )
         finally:
-            os.close(output)
+            if output is not None:
+                os.close(output)
 
     async def _watch_readiness(self, child: asyncio.subprocess.Process) -> None:
         try:
@@ -257,7 +261,10 @@ class ManagedProcess:
                     await asyncio.sleep(READY_POLL_S)
         except TimeoutError:
             log.error(  # noqa: TRY400  a timeout's trace says nothing
-                "%s was not ready after %.0f s; see %s", self.name, self._spec.ready_timeout_s, self._spec.log
+                "%s was not ready after %.0f s; see %s",
+                self.name,
+                self._spec.ready_timeout_s,
+                self._spec.log or "what it said above",
             )
             child.kill()
             return

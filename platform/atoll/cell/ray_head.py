@@ -1,10 +1,10 @@
-"""One Ray head, with Ray Serve's REST interface, for one region on this machine.
+"""One Ray head, with Ray Serve's REST interface, for one region; or another node that joins it.
 
 ``ray start --block`` ends the whole head when any of its processes dies, the dashboard included. So the head
 is started without it: ``ray start`` leaves its processes behind, this process (a subreaper, see `reaper`)
 adopts them, and `RayHead` watches them one by one. A dead dashboard is started again alone with the arguments
 and environment it had; replicas serve on meanwhile. Without its GCS or raylet a head is lost and must be
-started anew.
+started anew. A node that joins a head has a raylet alone.
 
 Written for Ray 2.60 and Linux.
 """
@@ -12,6 +12,7 @@ Written for Ray 2.60 and Linux.
 import asyncio
 import contextlib
 import enum
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -23,12 +24,21 @@ import httpx
 from atoll.cell import processes
 from atoll.cell.paths import RAY_PATH_LIMIT
 from atoll.cell.processes import REGION_VARIABLE, RUN_VARIABLE, MarkedProcess, ProcessId
+from atoll.cell.ray_start_hook import GCS_PASSWORD_VARIABLE
 from atoll.cell.turns import turn
+from atoll.topology.wiring import Address
 
 _MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES
 _POLL_S = 0.1
 _TAIL_LINES = 30
+NODE_ID = "--node_id="
+DRAIN_TOLD_S = 15.0
+"""The command takes a second or two to start, and waits for minutes if nobody answers."""
+LOOPBACK = "127.0.0.1"
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]  # where `import atoll` is found
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,16 @@ class PortRange:
 
 
 @dataclass(frozen=True, slots=True)
+class GcsStore:
+    """Where a head keeps what its cluster is, so that one that starts anew goes on with it."""
+
+    address: Address
+    password_file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class RayPorts:
-    """Every port that one head listens on, but one that Ray 2.60 leaves no choice about.
+    """Every port that one node listens on, but one that Ray 2.60 leaves no choice about.
 
     That one: each replica's server for calls between deployments, on a free port chosen by the kernel.
     """
@@ -72,7 +90,7 @@ class RayPorts:
 
 @dataclass(frozen=True, slots=True)
 class RayHeadSettings:
-    """How one head runs.
+    """How one head, or a node that joins one, runs.
 
     `environment` is all that it gets of its starter's: ``PATH``, ``HOME``, ``PYTHONPATH`` with the services,
     and flags of Ray and Serve that are to differ from what `ray_environment` sets. Ports, authentication and
@@ -96,6 +114,14 @@ class RayHeadSettings:
     """
     environment: Mapping[str, str] = field(default_factory=dict)
     python: str = sys.executable
+    address: str = LOOPBACK
+    """This machine's, where others find the node."""
+    head: str | None = None
+    """The host of the head that this node joins; None: it is the head."""
+    gcs_store: GcsStore | None = None
+    """None: the cluster ends with its head."""
+    absence_s: int = 60
+    """How long a node and its replicas go on without their head; Ray's default."""
 
     def __post_init__(self) -> None:
         length = len(os.fsencode(self.temp_dir))
@@ -109,8 +135,8 @@ class RayHeadSettings:
             raise ValueError(
                 f"region {self.region}: Ray's object store needs at least {_MIN_OBJECT_STORE_BYTES} bytes"
             )
-        if self.num_cpus < 1:
-            raise ValueError(f"region {self.region}: num_cpus is {self.num_cpus}; use 1 or more")
+        if self.num_cpus < 0:
+            raise ValueError(f"region {self.region}: num_cpus is {self.num_cpus}; use 0 or more")
         if "RAY_ADDRESS" in self.environment:
             raise ValueError(
                 f"region {self.region}: RAY_ADDRESS would lead the head to another cluster; unset it"
@@ -142,11 +168,19 @@ def ray_environment(settings: RayHeadSettings) -> dict[str, str]:
         "RAY_prestart_worker_first_driver": "0",
         "RAY_enable_worker_prestart": "0",
     }
-    python_path = [str(_SOURCE_ROOT), settings.environment.get("PYTHONPATH", "")]
-    fixed = {
+    optional: dict[str, str] = {}
+    if settings.address == LOOPBACK:
         # Reachable from this machine alone. The name misleads: it is what makes Ray use 127.0.0.1 as the
         # node's address. `--node-ip-address=127.0.0.1` does not: Ray replaces it by an outward address.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        optional["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if settings.gcs_store is not None:
+        optional["RAY_REDIS_ADDRESS"] = str(settings.gcs_store.address)
+        optional["RAY_external_storage_namespace"] = settings.region
+        optional[GCS_PASSWORD_VARIABLE] = str(settings.gcs_store.password_file)
+    python_path = [str(_SOURCE_ROOT), settings.environment.get("PYTHONPATH", "")]
+    fixed = {
+        **optional,
+        "RAY_gcs_rpc_server_reconnect_timeout_s": str(settings.absence_s),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(settings.token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -160,7 +194,7 @@ def ray_environment(settings: RayHeadSettings) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.ingress_http.last),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(ports.ingress_grpc.first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.ingress_grpc.last),
-        "RAY_START_HOOK": "atoll.cell.ray_start_hook.without_ray_client",
+        "RAY_START_HOOK": "atoll.cell.ray_start_hook.as_atoll_wants",
         "RAY_NODE_REGION": settings.region,
         "PYTHONPATH": os.pathsep.join(part for part in python_path if part),
         RUN_VARIABLE: settings.run,
@@ -170,19 +204,17 @@ def ray_environment(settings: RayHeadSettings) -> dict[str, str]:
 
 
 def ray_command(settings: RayHeadSettings) -> list[str]:
-    """The command line that starts the head and returns. Pure."""
+    """The command line that starts the node and returns. Pure."""
     ports = settings.ports
+    placed = [] if settings.address == LOOPBACK else [f"--node-ip-address={settings.address}"]
     return [
         settings.python,
         "-u",  # what it has said is in the log even if it hangs
         "-m",
         "ray.scripts.scripts",
         "start",
-        "--head",
-        f"--node-name={settings.region}",
-        f"--port={ports.gcs}",
-        "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={ports.dashboard}",
+        *(_as_head(settings) if settings.head is None else _as_member(settings, settings.head)),
+        *placed,
         f"--dashboard-agent-listen-port={ports.dashboard_agent_http}",
         f"--dashboard-agent-grpc-port={ports.dashboard_agent_grpc}",
         f"--metrics-export-port={ports.metrics_export}",
@@ -191,19 +223,39 @@ def ray_command(settings: RayHeadSettings) -> list[str]:
         f"--object-manager-port={ports.object_manager}",
         f"--min-worker-port={ports.workers.first}",
         f"--max-worker-port={ports.workers.last}",
-        f"--temp-dir={settings.temp_dir}",
         f"--num-cpus={settings.num_cpus}",
         f"--object-store-memory={settings.object_store_bytes}",
         "--include-log-monitor=false",  # it copies worker logs to drivers; a region has none to read them
-        "--no-monitor",  # the cluster autoscaler: a head on one machine has no nodes to add
         "--disable-usage-stats",
         "--log-style=record",
         "--log-color=false",
     ]
 
 
+def _as_head(settings: RayHeadSettings) -> list[str]:
+    return [
+        "--head",
+        f"--node-name={settings.region}",
+        f"--port={settings.ports.gcs}",
+        f"--dashboard-host={settings.address}",
+        f"--dashboard-port={settings.ports.dashboard}",
+        f"--temp-dir={settings.temp_dir}",
+        "--no-monitor",  # Ray's cluster autoscaler: machines are somebody else's to add
+    ]
+
+
+def _as_member(settings: RayHeadSettings, head: str) -> list[str]:
+    return [
+        f"--address={Address(head, settings.ports.gcs)}",
+        f"--node-name={settings.region}/{settings.address}",
+        f"--temp-dir={settings.temp_dir}",
+    ]
+
+
 class RayRole(enum.Enum):
-    """What ``ray start`` leaves behind. Agents and workers are the raylet's, and end with it."""
+    """What ``ray start`` leaves behind; on a node that joins a head, the raylet alone. Agents and workers are the
+    raylet's, and end with it.
+    """
 
     GCS = "gcs_server"
     RAYLET = "raylet"
@@ -268,8 +320,57 @@ class RayHead:
         marked = processes.find_marked(self._settings.run, self._settings.region, self._sessions)
         return [process for process in marked if process.session in self._sessions]
 
+    @property
+    def node_id(self) -> str | None:
+        """By which the cluster knows this node; None while it doesn't run."""
+        for process in self.running():
+            if _role_of(process.command) is RayRole.RAYLET:
+                found = (part.removeprefix(NODE_ID) for part in process.command if part.startswith(NODE_ID))
+                return next(found, None)
+        return None
+
+    async def drain(self, deadline_s: float) -> bool:
+        """Has a node that joined a head give its replicas up, which start elsewhere first; returns when it has ended by
+        itself, or after the deadline, when Ray ends what is left. Whether the head took it up.
+
+        By Ray's hidden command, whose form no version promises; written for Ray 2.60.
+        """
+        settings, node = self._settings, self.node_id
+        assert settings.head is not None
+        if node is None:
+            return True
+        told = await asyncio.create_subprocess_exec(
+            *(settings.python, "-m", "ray.scripts.scripts", "drain-node"),
+            *("--address", str(Address(settings.head, settings.ports.gcs)), "--node-id", node),
+            # The other reason, idle termination, is refused while replicas run.
+            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the machine is about to end"),
+            *("--deadline-remaining-seconds", str(round(deadline_s))),
+            env=ray_environment(settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output = b"no answer in time"
+        try:
+            async with asyncio.timeout(min(deadline_s, DRAIN_TOLD_S)):
+                output, _ = await told.communicate()
+        except TimeoutError:  # there is no head to tell
+            told.kill()
+            await told.wait()
+        if told.returncode != 0:
+            log.error(
+                "the head does not drain this node", extra={"ray": output.decode(errors="replace")[-1000:]}
+            )
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                for raylet in self._known(RayRole.RAYLET):
+                    await processes.wait_gone(raylet.identity)
+        return True
+
     async def start(self, timeout_s: float = 90.0) -> None:
-        """Starts the head, when it is its turn; returns when Ray and the Serve REST interface answer.
+        """Starts the head, when it is its turn; returns when Ray and the Serve REST interface answer. A node that joins
+        a head is there when `ray start` has ended.
 
         Each of the two may take `timeout_s`.
 
@@ -280,12 +381,15 @@ class RayHead:
                 f"region {self._settings.region}: the Ray head was started already; stop it first"
             )
         self._settings.temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What a head that was killed has left: Ray would take any process that names its address for it.
+        (self._settings.temp_dir / "ray_current_cluster").unlink(missing_ok=True)
         try:
             async with self._turn(), asyncio.timeout(timeout_s):
                 await self._run_ray_start()
                 self._adopt()
-            async with asyncio.timeout(timeout_s):
-                await self._wait_until_ready()
+            if self._settings.head is None:
+                async with asyncio.timeout(timeout_s):
+                    await self._wait_until_ready()
         except TimeoutError:
             await self.stop(grace_s=0)
             raise RayStartError(
@@ -388,7 +492,8 @@ class RayHead:
                 self._watch(RayProcess(role, process.identity))
                 if role is RayRole.DASHBOARD:
                     self._dashboard_command = process.command
-        missing = [role.value for role in RayRole if role not in self._processes]
+        wanted = RayRole if self._settings.head is None else (RayRole.RAYLET,)
+        missing = [role.value for role in wanted if role not in self._processes]
         if missing:
             raise RayStartError(
                 self._settings.region,
@@ -399,7 +504,7 @@ class RayHead:
     async def _wait_until_ready(self) -> None:
         token = self._settings.token_file.read_text().strip()
         async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self._settings.ports.dashboard}",
+            base_url=Address(self._settings.address, self._settings.ports.dashboard).url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=30.0,
             trust_env=False,

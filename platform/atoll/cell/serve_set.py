@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
-from atoll.cell.paths import RegionPaths
-from atoll.cell.ports import LOOPBACK, RegionPorts
-from atoll.cell.wiring import dashboard
 from atoll.clock import Clock
 from atoll.secrets import read_secret
 from atoll.serve.applications import ServeSettings, application_set
@@ -25,12 +24,22 @@ Heard: TypeAlias = Callable[[DeployProgress], None]
 class ServeSet:
     """Deploys to one region's Serve; one change at a time, whoever asks."""
 
-    def __init__(self, region: str, ports: RegionPorts, paths: RegionPaths, clock: Clock) -> None:
-        """Raises `SecretError` if Ray's token can't be read."""
+    def __init__(
+        self,
+        region: str,
+        dashboard: Address,
+        token_file: Path,
+        store: SetStore,
+        settings: ServeSettings,
+        clock: Clock,
+    ) -> None:
+        """`settings` are completed by what the code on this machine is. Raises `SecretError` if Ray's token can't be
+        read.
+        """
         self._region = region
-        self._ports = ports
-        self._store = SetStore(paths.serve_applied, paths.serve_good)
-        self._client = ServeClient(dashboard(ports).url, read_secret(paths.ray_token))
+        self._settings = settings
+        self._store = store
+        self._client = ServeClient(dashboard.url, read_secret(token_file))
         self._deployer = Deployer(self._client, self._store, clock)
         self._changing = asyncio.Lock()
 
@@ -39,12 +48,7 @@ class ServeSet:
 
     def wanted(self, topology: Topology) -> ApplicationSet:
         """What the topology and the code on this machine say. Raises `CodeNotFound`."""
-        settings = ServeSettings(
-            http=Address(LOOPBACK, self._ports.ray.serve_http),
-            grpc_port=self._ports.ray.serve_grpc,
-            gateways=tuple(gateway.public.url for gateway in self._ports.gateways),
-            code=code_versions(topology),
-        )
+        settings = replace(self._settings, code=code_versions(topology))
         return application_set(topology, self._region, settings)
 
     async def deploy(self, topology: Topology, heard: Heard) -> Deployed:

@@ -1,13 +1,15 @@
 """What a cell runs: one `ProcessSpec` a process, with everything that it is started with written to its files."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from secrets import token_hex
 
 from atoll.agent.config import AgentConfig, write_agent_config
 from atoll.cell.gateway_view import GatewayViews
 from atoll.cell.managed import ProcessSpec
 from atoll.cell.paths import RunPaths
+from atoll.cell.ports import LOOPBACK
 from atoll.cell.ray_head import RayHeadSettings
 from atoll.cell.secrets import TOKEN_BYTES
 from atoll.cell.state_gate import StateGate
@@ -15,39 +17,62 @@ from atoll.cell.valkey import StoreKind, Valkey
 from atoll.cell.wiring import WardenConfig, cache_access, dashboard, gateway_name, state_access
 from atoll.rpc import Client, RpcError
 from atoll.secrets import read_secret
+from atoll.serve.applications import ServeSettings
 from atoll.state.wiring import STATE_VARIABLE
 from atoll.stores import connect, ping
 from atoll.topology import Region
 from atoll.topology.wiring import Address
 
+STORE_READY_S = 30.0
 GATEWAY_STOP_S = 15.0
 """Above the time that a gateway itself gives its requests when it drains."""
 
 
 def store_spec(config: WardenConfig, kind: StoreKind) -> ProcessSpec:
-    """An embedded store; the state store counts as ready once its epoch has begun. Raises `NoEmbeddedValkey`,
-    `SecretError`.
-    """
+    """An embedded store. Raises `NoEmbeddedValkey`, `SecretError`."""
     paths = RunPaths(config.root).region(config.region)
-    if kind is StoreKind.CACHE:
-        server = Valkey(kind, config.ports.cache, paths.cache)
-        password = read_secret(paths.cache_password)
-        server.write_config(password)
-        ready = _answers(server, password)
-    else:
+    log = paths.log(kind.value)
+    if kind is StoreKind.STATE:
         server = Valkey(kind, config.ports.state, paths.state)
-        # In the file and in this process alone: each start of the server is closed to all others.
-        opening = token_hex(TOKEN_BYTES)
-        server.write_config(opening)
-        password = read_secret(paths.state_password)
-        ready = StateGate(config.region, server.address, opening, password, paths.state_marker).open
+        return state_store_spec(
+            config.region, server, paths.state_password, paths.state_marker, config.environment, log
+        )
+    server = Valkey(kind, config.ports.cache, paths.cache)
+    return plain_store_spec(server, paths.cache_password, config.environment, log)
+
+
+def plain_store_spec(
+    server: Valkey,
+    password_file: Path,
+    environment: Mapping[str, str],
+    log: Path | None,
+    ready_s: float = STORE_READY_S,
+) -> ProcessSpec:
+    """A store that is ready when it answers. Raises `NoEmbeddedValkey`, `SecretError`, `OSError`."""
+    password = read_secret(password_file)
+    server.write_config(password)
     return ProcessSpec(
-        name=kind.value,
-        argv=server.argv,
-        env=config.environment,
-        log=paths.log(kind.value),
-        ready=ready,
+        server.kind.value, server.argv, environment, log, _answers(server, password), ready_timeout_s=ready_s
     )
+
+
+def state_store_spec(
+    region: str,
+    server: Valkey,
+    password_file: Path,
+    marker: Path,
+    environment: Mapping[str, str],
+    log: Path | None,
+    ready_s: float = STORE_READY_S,
+) -> ProcessSpec:
+    """A region's state store, which counts as ready once its epoch has begun. Raises `NoEmbeddedValkey`, `SecretError`,
+    `OSError`.
+    """
+    # In the file and in this process alone: each start of the server is closed to all others.
+    opening = token_hex(TOKEN_BYTES)
+    server.write_config(opening)
+    gate = StateGate(region, server.address, opening, read_secret(password_file), marker)
+    return ProcessSpec(server.kind.value, server.argv, environment, log, gate.open, ready_timeout_s=ready_s)
 
 
 def _answers(server: Valkey, password: str) -> Callable[[], Awaitable[bool]]:
@@ -89,21 +114,26 @@ def agent_spec(config: WardenConfig, region: Region) -> ProcessSpec:
     """The agent."""
     paths = RunPaths(config.root).region(config.region)
     wire_agent(config, region)
-
-    async def ready() -> bool:
-        try:
-            await Client(paths.agent_socket).call("report")
-        except RpcError:
-            return False
-        return True
-
     return ProcessSpec(
         name="agent",
         argv=(sys.executable, "-m", "atoll.agent", "--config", str(paths.agent_config)),
         env=config.environment,
         log=paths.log("agent"),
-        ready=ready,
+        ready=agent_ready(paths.agent_socket),
     )
+
+
+def agent_ready(socket: Path) -> Callable[[], Awaitable[bool]]:
+    """Asks an agent for its report."""
+
+    async def ready() -> bool:
+        try:
+            await Client(socket).call("report")
+        except RpcError:
+            return False
+        return True
+
+    return ready
 
 
 def wire_agent(config: WardenConfig, region: Region) -> None:
@@ -134,6 +164,15 @@ def wire_agent(config: WardenConfig, region: Region) -> None:
             members=config.members,
             kept_topology=run.topology,
         ),
+    )
+
+
+def serve_settings(config: WardenConfig) -> ServeSettings:
+    """How the region's Serve runs."""
+    return ServeSettings(
+        http=Address(LOOPBACK, config.ports.ray.serve_http),
+        grpc_port=config.ports.ray.serve_grpc,
+        gateways=tuple(gateway.public.url for gateway in config.ports.gateways),
     )
 
 

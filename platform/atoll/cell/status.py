@@ -1,12 +1,14 @@
 """What `atoll status` says: one frozen document of the whole run, and its JSON form ``atoll.status/1``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pydantic import TypeAdapter
 
 from atoll.cell.state_report import StateReport
+from atoll.serve.ahead import AheadStatistics
+from atoll.tls import TlsStatistics
 
 SCHEMA = "atoll.status/1"
 
@@ -92,6 +94,10 @@ class RegionStatus:
     """How each gateway outside sees this region: gateway -> ``healthy`` or ``unhealthy`` and why."""
     state_report: StateReport | None = None
     """The figures of its state; None while its agent or its state store does not answer."""
+    ahead: AheadStatistics | None = None
+    """Replicas that are kept ahead of the load of lost regions; None while its warden does not answer."""
+    certificates: Mapping[str, TlsStatistics] = field(default_factory=dict)
+    """What its processes show other cells, by process; those without TLS are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ STATE_MAX_BYTES = 512 * 2**20
 class StoreKind(StrEnum):
     CACHE = "cache"
     STATE = "state"
+    GCS = "gcs-store"
+    """Ray's own tables, for a head that starts anew on a machine of its own."""
 
 
 class NoEmbeddedValkey(Exception):
@@ -42,17 +44,25 @@ _OWN: Mapping[StoreKind, Mapping[str, str]] = {
         "maxmemory": str(STATE_MAX_BYTES),
         "maxmemory-policy": "noeviction",
     },
+    StoreKind.GCS: {
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "maxmemory": str(STATE_MAX_BYTES),
+        "maxmemory-policy": "noeviction",
+    },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Valkey:
-    """One embedded server, reachable on loopback with a password alone."""
+    """One embedded server, reachable with a password alone."""
 
     kind: StoreKind
     address: Address
     folder: Path
     """Its data and its configuration."""
+    max_bytes: int | None = None
+    """Of memory; None: what suits a machine that has all regions."""
 
     @property
     def config_file(self) -> Path:
@@ -84,7 +94,8 @@ def render_config(server: Valkey, password: str) -> str:
         "save": '""',
         "tcp-backlog": "128",
     }
-    return "".join(f"{name} {value}\n" for name, value in {**common, **_OWN[server.kind]}.items())
+    larger = {} if server.max_bytes is None else {"maxmemory": str(server.max_bytes)}
+    return "".join(f"{name} {value}\n" for name, value in {**common, **_OWN[server.kind], **larger}.items())
 
 
 def _quoted(text: str) -> str:

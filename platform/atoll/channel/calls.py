@@ -8,16 +8,19 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from typing import TypeAlias
 
 from atoll.channel.channel import Channel, ChannelClosed, open_channel
 from atoll.channel.frames import FrameError, Wire
 from atoll.channel.hello import HelloRefused
+from atoll.tls import Calling
 from atoll.topology.wiring import Address
 
 PURPOSE = "calls"
+RENEW_AGAIN_S = 10.0
+"""After a connection that has reached its age could not be replaced."""
 _OK, _FAILED = 0, 1
 
 log = logging.getLogger(__name__)
@@ -47,27 +50,76 @@ class Remote(CallError):
         self.detail = detail
 
 
-class Caller:
-    """Calls one address over one connection, which is opened when it is needed and again after it broke."""
+class _Line:
+    """One connection, and the calls that are under way on it."""
 
-    def __init__(
-        self, address: Address, secret: bytes, name: str, *, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, channel: Channel, ended: Callable[["_Line"], None], renew_at: float) -> None:
+        self.channel = channel
+        self.renew_at = renew_at
+        """By the loop's clock: when another one is to take its place."""
+        self.waiting: dict[int, asyncio.Future[Wire]] = {}
+        self.heard = 0
+        self._ended = ended
+        self._gone = False
+        self._reading = asyncio.create_task(self._read())
+
+    async def drop(self, reason: str = "given up") -> None:
+        """Gives the connection up; every call on it is lost."""
+        if self._gone:
+            return
+        self._gone = True
+        self._ended(self)
+        for answer in self.waiting.values():
+            if not answer.done():
+                answer.set_exception(ChannelClosed(reason))
+        if self._reading is not asyncio.current_task():
+            self._reading.cancel()
+            await asyncio.wait({self._reading})  # which shows a cancellation of this task, unlike awaiting it
+        await self.channel.close()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                answer = await self.channel.receive()
+                self.heard += 1
+                self._settle(answer)
+        except (ChannelClosed, FrameError) as error:
+            await self.drop(str(error))
+
+    def _settle(self, answer: Wire) -> None:
+        match answer:
+            case (int() as number, 0, body):
+                if (waiting := self.waiting.get(number)) is not None and not waiting.done():
+                    waiting.set_result(body)
+            case (int() as number, 1, str() as kind, str() as detail):
+                if (waiting := self.waiting.get(number)) is not None and not waiting.done():
+                    waiting.set_exception(Remote(kind, detail))
+            case _:
+                raise FrameError("an answer of no known form")
+
+
+class Caller:
+    """Calls one address over one connection, which is opened when it is needed and again after it broke.
+
+    With TLS another one is opened when it has reached its age. Calls go on here until that is there, and those that are
+    under way then end here.
+    """
+
+    def __init__(self, address: Address, secret: bytes, name: str, *, tls: Calling | None = None) -> None:
         self._address = address
         self._secret = secret
         self._name = name
         self._tls = tls
         self._opening = asyncio.Lock()
-        self._channel: Channel | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._waiting: dict[int, asyncio.Future[Wire]] = {}
+        self._line: _Line | None = None
+        self._lines: set[_Line] = set()
+        self._renewing: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
-        self._heard = 0
 
     @property
     def peer(self) -> str:
         """The other side's name, or its address while it was not reached yet."""
-        return str(self._address) if self._channel is None else self._channel.peer
+        return str(self._address) if self._line is None else self._line.channel.peer
 
     async def call(self, method: str, body: Wire, timeout_s: float) -> Wire:
         """The result, within `timeout_s` in all. Raises `NotSent`, `CallLost`, `Remote`.
@@ -77,73 +129,73 @@ class Caller:
         until = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(until):
-                channel = await self._open()
+                line = await self._open()
         except (OSError, HelloRefused, FrameError) as error:
             raise NotSent(f"{self._address} can't be reached: {str(error) or 'no answer in time'}") from error
+        self._keep_fresh(line)
         number = next(self._ids)
         answer: asyncio.Future[Wire] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        heard = self._heard
+        line.waiting[number] = answer
+        heard = line.heard
+        peer = line.channel.peer
         try:
             async with asyncio.timeout_at(until):
-                await channel.send([number, method, body])
+                await line.channel.send([number, method, body])
                 return await answer
         except TimeoutError as error:
-            if self._heard == heard:
-                await self._drop(channel)
-            raise CallLost(f"{channel.peer} did not answer {method} within {timeout_s:g} s") from error
+            if line.heard == heard:
+                await line.drop()
+            raise CallLost(f"{peer} did not answer {method} within {timeout_s:g} s") from error
         except ChannelClosed as error:
-            raise CallLost(f"the answer of {channel.peer} to {method} was lost: {error}") from error
+            raise CallLost(f"the answer of {peer} to {method} was lost: {error}") from error
         finally:
-            self._waiting.pop(number, None)
+            line.waiting.pop(number, None)
+            if line is not self._line and not line.waiting:
+                await line.drop()
 
     async def close(self) -> None:
-        if self._channel is not None:
-            await self._drop(self._channel)
+        if self._renewing is not None:
+            self._renewing.cancel()
+        for line in tuple(self._lines):
+            await line.drop()
 
-    async def _open(self) -> Channel:
+    async def _open(self) -> _Line:
         async with self._opening:
-            if self._channel is None:
-                channel = await open_channel(self._address, self._secret, self._name, PURPOSE, tls=self._tls)
-                self._channel = channel
-                self._reading = asyncio.create_task(self._read(channel))
-            return self._channel
+            if self._line is None:
+                self._line = await self._connect()
+            return self._line
 
-    async def _read(self, channel: Channel) -> None:
+    async def _connect(self) -> _Line:
+        toward = None if self._tls is None else self._tls.toward()
+        channel = await open_channel(self._address, self._secret, self._name, PURPOSE, tls=toward)
+        age_s = inf if self._tls is None else self._tls.max_age_s
+        line = _Line(channel, self._ended, asyncio.get_running_loop().time() + age_s)
+        self._lines.add(line)
+        return line
+
+    def _keep_fresh(self, line: _Line) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= line.renew_at and (self._renewing is None or self._renewing.done()):
+            line.renew_at = now + RENEW_AGAIN_S
+            self._renewing = asyncio.create_task(self._renew(line))
+
+    async def _renew(self, old: _Line) -> None:
         try:
-            while True:
-                answer = await channel.receive()
-                self._heard += 1
-                self._settle(answer)
-        except (ChannelClosed, FrameError) as error:
-            await self._drop(channel, str(error))
+            line = await self._connect()
+        except (OSError, HelloRefused, FrameError) as error:
+            log.warning("a connection can't be renewed", extra={"peer": self.peer, "reason": str(error)})
+            return
+        if self._line is not old:  # it broke, and has a successor or gets one
+            await line.drop()
+            return
+        self._line = line
+        if not old.waiting:
+            await old.drop()
 
-    def _settle(self, answer: Wire) -> None:
-        match answer:
-            case (int() as number, 0, body):
-                if (waiting := self._waiting.get(number)) is not None and not waiting.done():
-                    waiting.set_result(body)
-            case (int() as number, 1, str() as kind, str() as detail):
-                if (waiting := self._waiting.get(number)) is not None and not waiting.done():
-                    waiting.set_exception(Remote(kind, detail))
-            case _:
-                raise FrameError("an answer of no known form")
-
-    async def _drop(self, channel: Channel, reason: str = "given up") -> None:
-        """Gives a connection up; every call on it is lost."""
-        if self._channel is channel:
-            self._channel = None
-            reading, self._reading = self._reading, None
-            waiting, self._waiting = self._waiting, {}
-            for answer in waiting.values():
-                if not answer.done():
-                    answer.set_exception(ChannelClosed(reason))
-            if reading is not None and reading is not asyncio.current_task():
-                reading.cancel()
-                await asyncio.wait(
-                    {reading}
-                )  # which a cancellation of this task ends, as awaiting it would hide
-        await channel.close()
+    def _ended(self, line: _Line) -> None:
+        self._lines.discard(line)
+        if self._line is line:
+            self._line = None
 
 
 class Answerer:

@@ -11,10 +11,13 @@ from typing import Self, TypeAlias
 from atoll.channel import hello
 from atoll.channel.frames import LENGTH, FrameError, Wire, length_of, pack, unpack
 from atoll.channel.hello import HelloRefused, Introduction
+from atoll.tls import SHUTDOWN_S, Certificate, Serving, Stranger, TlsListener, Toward, bind
 from atoll.topology.wiring import Address
 
 HELLO_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
+"""With the handshake, where there is TLS."""
+BACKLOG = 100
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +35,14 @@ class Channel:
         self._reader = reader
         self._writer = writer
         self.peer = peer
-        """The other side's name, proved by its knowing the secret."""
+        """The other side's name, proved by its knowing the secret, and by its certificate where there is TLS."""
         self.purpose = purpose
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The other side's, if there is TLS."""
+        shown: Certificate | None = self._writer.get_extra_info("peercert")
+        return shown
 
     async def send(self, message: Wire) -> None:
         """Sends a message; waits while the other side takes nothing. Raises `ChannelClosed`, `FrameError`."""
@@ -74,11 +83,11 @@ Serve: TypeAlias = Callable[[Channel], Awaitable[None]]
 
 
 async def open_channel(
-    address: Address, secret: bytes, name: str, purpose: str, *, tls: ssl.SSLContext | None = None
+    address: Address, secret: bytes, name: str, purpose: str, *, tls: Toward | None = None
 ) -> Channel:
     """Connects and says hello. Raises `OSError` (not reached, or no hello in time), `HelloRefused`, `FrameError`."""
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
+        reader, writer = await _connect(address, tls)
     channel = Channel(reader, writer, str(address), purpose)
     try:
         async with asyncio.timeout(HELLO_TIMEOUT_S):
@@ -91,19 +100,36 @@ async def open_channel(
     return channel
 
 
+async def _connect(address: Address, tls: Toward | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if tls is None:
+        return await asyncio.open_connection(address.host, address.port)
+    return await asyncio.open_connection(
+        address.host,
+        address.port,
+        ssl=tls.context,
+        server_hostname=tls.name,
+        ssl_shutdown_timeout=SHUTDOWN_S,
+    )
+
+
 class ChannelServer:
     """A listener, made by `serve_channels`."""
 
-    def __init__(self, secret: bytes, name: str, purposes: Mapping[str, Serve]) -> None:
+    def __init__(self, secret: bytes, name: str, purposes: Mapping[str, Serve], tls: Serving | None) -> None:
         self._secret = secret
         self._name = name
         self._purposes = purposes
-        self._server: asyncio.Server | None = None
+        self._tls = tls
+        self._server: asyncio.Server | TlsListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
+    async def start(self, address: Address) -> None:
         """Listens. Raises `OSError` if the port can't be had."""
-        self._server = await asyncio.start_server(self._connected, address.host, address.port, ssl=tls)
+        if self._tls is None:
+            self._server = await asyncio.start_server(self._connected, address.host, address.port)
+        else:
+            listening = bind(address.host, address.port, BACKLOG)
+            self._server = TlsListener(listening, self._streams, self._tls.context)
 
     async def close(self) -> None:
         """Stops listening and ends every connection."""
@@ -122,6 +148,10 @@ class ChannelServer:
     ) -> None:
         await self.close()
 
+    def _streams(self) -> asyncio.Protocol:
+        """As `asyncio.start_server` makes them."""
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._connected)
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -139,7 +169,8 @@ class ChannelServer:
                 async with asyncio.timeout(HELLO_TIMEOUT_S):
                     said = await self._hello(channel)
                 channel.peer, channel.purpose = said.name, said.purpose
-                await self._purposes[said.purpose](channel)
+                async with asyncio.timeout(None if self._tls is None else self._tls.max_age_s):
+                    await self._purposes[said.purpose](channel)
             except HelloRefused as error:
                 log.warning("a connection is refused", extra={"peer": peer, "reason": str(error)})
             except FrameError as error:
@@ -154,11 +185,20 @@ class ChannelServer:
         await channel.send(hello.greet(own))
         try:
             said, proof = hello.judge(await channel.receive(), self._secret, own, self._purposes)
+            self._check(channel, said)
         except HelloRefused as error:
             await channel.send(hello.refuse(str(error)))
             raise
         await channel.send(hello.welcome(self._name, proof))
         return said
+
+    def _check(self, channel: Channel, said: Introduction) -> None:
+        """Whether the certificate speaks for the name. Raises `HelloRefused`."""
+        if self._tls is not None:
+            try:
+                self._tls.check(channel.certificate, said.name)
+            except Stranger as error:
+                raise HelloRefused(str(error)) from error
 
 
 async def serve_channels(
@@ -167,11 +207,11 @@ async def serve_channels(
     name: str,
     purposes: Mapping[str, Serve],
     *,
-    tls: ssl.SSLContext | None = None,
+    tls: Serving | None = None,
 ) -> ChannelServer:
     """Listens for channels, each for one of `purposes`. Raises `OSError` if the port can't be had."""
-    server = ChannelServer(secret, name, purposes)
-    await server.start(address, tls)
+    server = ChannelServer(secret, name, purposes, tls)
+    await server.start(address)
     return server
 
 
@@ -180,4 +220,5 @@ async def _read(reader: asyncio.StreamReader, peer: str) -> Wire:
         head = await reader.readexactly(LENGTH.size)
         return unpack(await reader.readexactly(length_of(head)))
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, ssl.SSLError) as error:
-        raise ChannelClosed(f"the connection to {peer} has ended") from error
+        why = f": {error}" if isinstance(error, ssl.SSLError) else ""  # a certificate that was refused
+        raise ChannelClosed(f"the connection to {peer} has ended{why}") from error

@@ -1,4 +1,4 @@
-"""The documents that `--json` prints, and their JSON Schemas in `schemas/`.
+"""The documents that `--json` prints and that `atoll topology import` reads, and their JSON Schemas in `schemas/`.
 
 `python -m atoll.cli.documents` writes the schemas; a test sees to it that they are up to date.
 """
@@ -15,12 +15,14 @@ from atoll.cell.status import RUN_STATUS
 from atoll.cli.state_documents import STATE_DOCUMENTS
 from atoll.routing import EXPLAIN
 from atoll.simulate.report import SIMULATION, SIMULATIONS
+from atoll.topology.deployment import DEPLOYMENT
 from loadtests.drills.report import DRILL
 
 FOLDER = Path(__file__).with_name("schemas")
 
 DOCUMENTS: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
     {
+        "atoll.deployment/1": DEPLOYMENT,
         "atoll.drill/1": DRILL,
         "atoll.explain/1": EXPLAIN,
         "atoll.simulation/1": SIMULATION,
@@ -29,7 +31,7 @@ DOCUMENTS: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
         **STATE_DOCUMENTS,
     }
 )
-"""Name (the value of the document's ``schema``) -> what writes it."""
+"""Name (the value of the document's ``schema``) -> what writes or reads it."""
 
 
 def schema_file(name: str) -> Path:

@@ -28,8 +28,10 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "drill": "rehearse a fault under load, with a verdict",
         "logs": "show what the processes log",
         "dashboard": "say where a region's Ray dashboard is",
-        "state": "look into the replicated state, compare regions, and repair them",
-        "topology": "check a topology file",
+        "state": "look into the replicated state, compare and repair regions",
+        "certificates": "make the certificates that cells show each other",
+        "node": "run one role of a region on a machine of its own, or drain it",
+        "topology": "check a topology file, or make one of what was provisioned",
     }
 )
 """Name and summary of every command; the module `atoll.cli.commands.<name>` has the rest."""

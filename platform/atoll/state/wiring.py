@@ -12,7 +12,14 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from atoll.topology import Backend, Behind, DataType, Durability, Level, Topology
-from atoll.topology.wiring import Address, StoreAccess, WiringError, write_private
+from atoll.topology.wiring import (
+    Address,
+    StoreAccess,
+    TlsFiles,
+    WiringError,
+    check_private,
+    write_private,
+)
 
 STATE_VARIABLE = "ATOLL_STATE"
 """The environment variable that holds the file's path."""
@@ -50,6 +57,8 @@ class StateWiring:
     revision: int
     digest: str
     """Of the topology that says so."""
+    tls: TlsFiles | None = None
+    """For the way to the agent; None on one machine alone."""
 
 
 _WIRING = TypeAdapter(StateWiring)
@@ -74,11 +83,13 @@ def wire_namespaces(topology: Topology) -> dict[str, NamespaceWiring]:
 
 
 def read_state_wiring(path: Path) -> StateWiring:
-    """Reads a region's state wiring. Raises `WiringError` if the file is missing or not of this form."""
+    """Reads a region's state wiring. Raises `WiringError` if the file is missing, not of this form, or not safe."""
     try:
-        return _WIRING.validate_json(path.read_bytes())
+        wiring = _WIRING.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise WiringError(f"{path} is no state wiring: {error}; start regions with `atoll up`") from error
+    check_private(wiring.tls, f"{wiring.region}/replica", (wiring.agent,))
+    return wiring
 
 
 def write_state_wiring(path: Path, wiring: StateWiring) -> None:

@@ -261,6 +261,17 @@ class GatewayMetrics:
             "atoll_access_log_dropped_lines",
             "Access log lines lost; writing did not keep up.",
         )
+        self._certificate_expires = _Series(
+            GaugeMetricFamily,
+            "atoll_certificate_expires_timestamp_seconds",
+            "When the certificate ends that this gateway shows other cells; absent without TLS.",
+        )
+        self._certificate_loads = _Series(
+            CounterMetricFamily,
+            "atoll_certificate_loads",
+            "Renewed certificates: taken up, or refused.",
+            ("outcome",),
+        )
         self._draining.set(0)
         self._log_dropped.set(0)
         self._registry = CollectorRegistry()
@@ -351,6 +362,12 @@ class GatewayMetrics:
         """How often a changed topology file has been refused so far, and the old one kept."""
         self._loads.set(count, "refused")
 
+    def certificate(self, expires: float, *, taken: int, refused: int) -> None:
+        """The certificate that is in force, and how often a renewed one was taken up or refused so far."""
+        self._certificate_expires.set(expires)
+        self._certificate_loads.set(taken, "taken")
+        self._certificate_loads.set(refused, "refused")
+
     def access_log_dropped(self, lines: int) -> None:
         """How many lines the access log has dropped so far."""
         self._log_dropped.set(lines)
@@ -429,6 +446,8 @@ class GatewayMetrics:
             self._revision,
             self._loads,
             self._log_dropped,
+            self._certificate_expires,
+            self._certificate_loads,
         ):
             yield series.family()
 

@@ -6,6 +6,7 @@
 
 from atoll.topology.load import load, parse, read
 from atoll.topology.model import (
+    Addresses,
     AutoscalingPolicy,
     BreakerPolicy,
     BulkheadPolicy,
@@ -34,6 +35,7 @@ from atoll.topology.problems import Problem, TopologyError
 from atoll.topology.reduce import first_regions
 from atoll.topology.succession import (
     SuccessionError,
+    check_joining_and_leaving,
     check_namespaces,
     check_regions,
     check_running,
@@ -41,6 +43,7 @@ from atoll.topology.succession import (
 )
 
 __all__ = [
+    "Addresses",
     "AutoscalingPolicy",
     "Backend",
     "Behind",
@@ -72,6 +75,7 @@ __all__ = [
     "TopologyError",
     "Transit",
     "Zone",
+    "check_joining_and_leaving",
     "check_namespaces",
     "check_regions",
     "check_running",

@@ -42,11 +42,22 @@ def _origin(text: str) -> str:
     return text
 
 
+def _endpoint(text: str) -> str:
+    return units.endpoint(text)
+
+
+def _site(text: str) -> str:
+    return units.site(text)
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 Size = Annotated[str, AfterValidator(_size)]
 Network = Annotated[str, AfterValidator(_network)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Origin = Annotated[str, AfterValidator(_origin)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Site = Annotated[str, AfterValidator(_site)]
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 StoreUrl = Annotated[str, Field(pattern=r"^rediss?://")]
 
 
@@ -64,6 +75,13 @@ class StoresDocument(_Strict):
     state: StoreUrl | None = None
 
 
+class AddressesDocument(_Strict):
+    public: Site
+    gateways: Endpoint
+    agent: Endpoint
+    head: Host
+
+
 class RegionDocument(_Strict):
     title: str = Field(min_length=1, max_length=60)
     latitude: float = Field(ge=-90, le=90)
@@ -72,6 +90,7 @@ class RegionDocument(_Strict):
     gateways: int = Field(default=1, ge=1, le=8)
     cpus: int = Field(default=8, ge=1, le=1024)
     stores: StoresDocument = StoresDocument()
+    addresses: AddressesDocument | None = None
 
 
 class LinkDocument(_Strict):

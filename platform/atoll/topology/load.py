@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from atoll.topology import units
 from atoll.topology.check import cross_check
 from atoll.topology.document import (
+    AddressesDocument,
     NamespaceDocument,
     RateLimitDocument,
     ServiceDocument,
     TopologyDocument,
 )
 from atoll.topology.model import (
+    Addresses,
     AutoscalingPolicy,
     BreakerPolicy,
     BulkheadPolicy,
@@ -108,6 +110,7 @@ def _freeze(document: TopologyDocument) -> Topology:
                     gateways=region.gateways,
                     cpus=region.cpus,
                     stores=Stores(region.stores.cache, region.stores.state),
+                    addresses=_addresses(region.addresses),
                 )
                 for name, region in document.regions.items()
             }
@@ -184,6 +187,12 @@ def _freeze(document: TopologyDocument) -> Topology:
             {name: _namespace(name, namespace, document) for name, namespace in document.namespaces.items()}
         ),
     )
+
+
+def _addresses(addresses: AddressesDocument | None) -> Addresses | None:
+    if addresses is None:
+        return None
+    return Addresses(addresses.public, addresses.gateways, addresses.agent, addresses.head)
 
 
 def _service(name: str, service: ServiceDocument, document: TopologyDocument) -> Service:

@@ -61,6 +61,20 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a region on machines of its own is found. On one machine the wiring says that."""
+
+    public: str
+    """URL of its gateways for clients."""
+    gateways: str
+    """``host:port`` of its gateways for other regions; which of them answers is theirs to say."""
+    agent: str
+    """``host:port`` of its agent."""
+    head: str
+    """Host of its Ray head."""
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """A named place that is one independent failure domain."""
 
@@ -73,6 +87,8 @@ class Region:
     cpus: int
     """Logical processors that the region's Ray cluster offers: how many replicas fit, not how fast they are."""
     stores: Stores
+    addresses: Addresses | None = None
+    """None: `atoll up` runs the region on this machine."""
 
 
 @dataclass(frozen=True, slots=True)

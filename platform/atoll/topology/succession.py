@@ -50,16 +50,10 @@ def check_running(running: Collection[str], candidate: Topology) -> None:
 
 
 def check_regions(current: Topology, candidate: Topology) -> None:
-    """Raises `SuccessionError` if the regions of a running deployment can't become those of `candidate` while traffic
+    """Raises `SuccessionError` if the regions of a run on one machine can't become those of `candidate` while traffic
     runs. Both are sound by themselves, and `candidate` follows `current` otherwise.
     """
-    joining = [name for name in candidate.regions if name not in current.regions]
-    leaving = [name for name in current.regions if name not in candidate.regions]
-    if joining and leaving:
-        raise SuccessionError(
-            f"{', '.join(joining)} would be added and {', '.join(leaving)} removed at once; add regions in one "
-            "revision and remove others in the next, so that the state has a place at every moment"
-        )
+    check_joining_and_leaving(current, candidate)
     for name, region in current.regions.items():
         stays = candidate.regions.get(name, region)
         if (stays.gateways, stays.zone, stays.stores) != (region.gateways, region.zone, region.stores):
@@ -67,6 +61,17 @@ def check_regions(current: Topology, candidate: Topology) -> None:
                 f"regions.{name} would have another zone, other stores or another number of gateways; that needs "
                 "`atoll down` and `atoll up`, so leave it as it is while regions are added or removed"
             )
+
+
+def check_joining_and_leaving(current: Topology, candidate: Topology) -> None:
+    """Raises `SuccessionError` if the state would not have a place at every moment while regions come or go."""
+    joining = [name for name in candidate.regions if name not in current.regions]
+    leaving = [name for name in current.regions if name not in candidate.regions]
+    if joining and leaving:
+        raise SuccessionError(
+            f"{', '.join(joining)} would be added and {', '.join(leaving)} removed at once; add regions in one "
+            "revision and remove others in the next, so that the state has a place at every moment"
+        )
     for name, namespace in current.namespaces.items():
         if name not in candidate.namespaces:
             continue

@@ -1,4 +1,6 @@
-"""Quantities as people write them: durations ``250ms``, sizes ``64KiB``, rates ``50/s``, addresses ``http://host:80``."""
+"""Quantities as people write them: durations ``250ms``, sizes ``64KiB``, rates ``50/s``, addresses ``http://host:80``
+and ``host:80``.
+"""
 
 import re
 
@@ -8,6 +10,9 @@ _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(s|min|h)")
 _ORIGIN = re.compile(
     r"http://((?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?)/?"
 )
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])"
+_ENDPOINT = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
+_SITE = re.compile(rf"https?://{_HOST}(?::[0-9]{{1,5}})?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -54,3 +59,22 @@ def origin(text: str) -> str:
     if not 0 < int(port) < 65536:
         raise ValueError(f"a port is a number from 1 to 65535, not {port}")
     return match[1]
+
+
+def endpoint(text: str) -> str:
+    """Checks a TCP address such as ``agent.eu-west.atoll.internal:8444``. Raises `ValueError` that says what would be
+    right.
+    """
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise ValueError("write an address as 'host:port', with a port from 1 to 65535 and no scheme")
+    return text
+
+
+def site(text: str) -> str:
+    """Checks where clients find something, such as ``https://eu-west.shop.example.com``. Raises `ValueError` that says
+    what would be right.
+    """
+    if _SITE.fullmatch(text) is None:
+        raise ValueError("write a public address as 'https://host' or 'https://host:port', without a path")
+    return text

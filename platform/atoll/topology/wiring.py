@@ -5,9 +5,11 @@ an instance start-up script elsewhere) writes one wiring file for it, readable b
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +27,14 @@ class Address:
     @property
     def url(self) -> str:
         return f"http://{self}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether what is sent there stays on this machine. Of names that can be said of ``localhost`` alone."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @classmethod
     def parse(cls, text: str) -> "Address":
@@ -58,11 +68,27 @@ class ServeAccess:
 
 @dataclass(frozen=True, slots=True)
 class StoreAccess:
-    """How to reach a store: an embedded one by address and password file, another by its URL."""
+    """How to reach a store: an embedded one by address and password file; another by its URL, and the file if the
+    password is not in the URL.
+    """
 
     url: str | None = None
     address: Address | None = None
     password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a cell's processes prove their region with to other cells, and know those by: files in PEM, which are
+    replaced when the certificate is renewed.
+    """
+
+    cert: Path
+    key: Path
+    ca: Path
+    """Certificates of authorities: one, and two of them while one takes the other's place."""
+    domain: str
+    """Names in certificates are ``gateways.REGION.DOMAIN`` and ``agent.REGION.DOMAIN``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +123,8 @@ class GatewayWiring:
     """The region's state store, where idempotency keys are kept; None for an entry."""
     agent_socket: Path | None = None
     """Where the region's agent tells its figures, which are among this gateway's metrics; None for an entry."""
+    tls: TlsFiles | None = None
+    """For the peer listener and the way to peers; None on one machine alone."""
 
     @property
     def reachable(self) -> frozenset[str]:
@@ -104,20 +132,39 @@ class GatewayWiring:
         own = () if self.region is None else (self.region,)
         return frozenset((*own, *(peer.region for peer in self.peers)))
 
+    def check(self) -> None:
+        """Raises `WiringError` if a token would cross a network in clear."""
+        if self.tls is not None and self.region is None:
+            raise WiringError(f"{self.name} has no region, so no certificate speaks for it: leave out `tls`")
+        among = (*self.peers, *self.siblings)
+        own = () if self.peer is None else (self.peer,)
+        check_private(self.tls, self.name, (*own, *(peer.address for peer in among)))
+
 
 class WiringError(Exception):
     """A wiring file that can't be used; says what is wrong and where."""
+
+
+def check_private(tls: TlsFiles | None, who: str, addresses: Iterable[Address]) -> None:
+    """What passes between cells leaves the machine with TLS alone. Raises `WiringError`."""
+    if tls is None and (open_ := [address for address in addresses if not address.loopback]):
+        raise WiringError(
+            f"{who} would send its token in clear over a network, at {', '.join(map(str, open_))}: give its wiring "
+            f"`tls` (certificate, key and CA as `atoll certificates` makes them), or use loopback addresses"
+        )
 
 
 _GATEWAY = TypeAdapter(GatewayWiring)
 
 
 def read_gateway_wiring(path: Path) -> GatewayWiring:
-    """Reads a gateway's wiring. Raises `WiringError` if the file is missing or not of this form."""
+    """Reads a gateway's wiring. Raises `WiringError` if the file is missing, not of this form, or not safe."""
     try:
-        return _GATEWAY.validate_json(path.read_bytes())
+        wiring = _GATEWAY.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise WiringError(f"{path} is no gateway wiring: {error}; start gateways with `atoll up`") from error
+    wiring.check()
+    return wiring
 
 
 def write_gateway_wiring(path: Path, wiring: GatewayWiring) -> None:
@@ -134,3 +181,16 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+FileStamp: TypeAlias = tuple[int, int, int]
+"""Identity, size and time of change of a file: another stamp, another content."""
+
+
+def file_stamp(path: Path) -> FileStamp | None:
+    """None if the file is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

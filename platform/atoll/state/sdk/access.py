@@ -18,6 +18,7 @@ from atoll.state.valkey_store import ValkeyStore
 from atoll.state.vector import NOTHING
 from atoll.state.wiring import StateWiring, read_state_wiring
 from atoll.stores import open_store
+from atoll.tls import CellTls, Role
 from atoll.topology.wiring import StoreAccess, WiringError
 
 LOOK_S = 1.0
@@ -32,6 +33,7 @@ class Wired:
     wiring: StateWiring
     changed_ns: int
     looked: float
+    tls: CellTls | None = None
 
 
 class StateAccess:
@@ -66,8 +68,12 @@ class StateAccess:
         check = only_complete(wiring.region)
         client, tail = (open_store(wiring.state, connected=check) for _ in range(2))
         store = ValkeyStore(client, tail, wiring.region)
+        tls = None if wiring.tls is None else CellTls(wiring.tls, Role.AGENT, wiring.region, clock)
         agent = Caller(
-            wiring.agent, read_secret(wiring.agent_token_file).encode(), f"{wiring.region}/replica"
+            wiring.agent,
+            read_secret(wiring.agent_token_file).encode(),
+            f"{wiring.region}/replica",
+            tls=None if tls is None else tls.calling(Role.AGENT, wiring.region),
         )
         strong = RemoteProposer(agent.call, "strong")
         regional = RegionalState(wiring.region, wiring.namespaces, store, store.follow, strong, clock, chance)
@@ -77,7 +83,7 @@ class StateAccess:
             await store.aclose()
             await agent.close()
 
-        return cls(regional, tokens, clock, close, Wired(path, wiring, changed_ns, clock.monotonic()))
+        return cls(regional, tokens, clock, close, Wired(path, wiring, changed_ns, clock.monotonic(), tls))
 
     def scope(self, token: str | None = None, deadline: Deadline | None = None) -> Scope:
         """The state of one request. A token that is none of this deployment's begins a new session."""
@@ -108,6 +114,8 @@ class StateAccess:
         if wired is None or self._clock.monotonic() - wired.looked < LOOK_S:
             return
         wired.looked = self._clock.monotonic()
+        if wired.tls is not None:
+            wired.tls.poll()
         try:
             changed_ns = wired.path.stat().st_mtime_ns
             if changed_ns != wired.changed_ns:
