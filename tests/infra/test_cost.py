@@ -1,0 +1,57 @@
+"""The table of costs is what the plan of each environment comes to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.infra.cloud import Cloud
+from tests.infra.deployment import copied, script
+from tests.infra.terraform import ROOT
+
+COST = ROOT / "infra" / "cost" / "cost.py"
+ENVIRONMENTS = {
+    "production": ("us-east-1", "eu-west-1", "ap-northeast-1"),
+    "minimal": ("us-east-1", "eu-west-1"),
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_table_is_what_the_plan_comes_to(provider: None, cloud: Cloud, tmp_path: Path, name: str) -> None:
+    terraform = copied(tmp_path, name, ENVIRONMENTS[name], cloud.environment, laid=False).terraform
+    terraform.init()
+    terraform.plan()
+    cost = script(COST)
+    table = cost.table(cost.costs(terraform.planned(), cost.prices()))
+    print(f"\n{name}\n{table}")
+    assert table in (ROOT / "infra" / "README.md").read_text(), f"{name} costs this now:\n{table}"
+
+
+def _plan(*resources: Mapping[str, Any]) -> dict[str, Any]:
+    return {"planned_values": {"root_module": {"child_modules": [{"resources": list(resources)}]}}}
+
+
+def _resource(address: str, **values: Any) -> dict[str, Any]:
+    kind = address.split(".")[-2]
+    return {"address": address, "mode": "managed", "type": kind, "name": "x", "values": values}
+
+
+def test_a_region_has_its_factor() -> None:
+    cost = script(COST)
+    price = {"aws_nat_gateway": 0.1, "us_east_1": 1.0, "eu_west_1": 2.0}
+    here = cost.costs(_plan(_resource('module.atoll.module.us_east_1["a"].aws_nat_gateway.x')), price)
+    there = cost.costs(_plan(_resource('module.atoll.module.eu_west_1["a"].aws_nat_gateway.x')), price)
+    assert here["network"] == pytest.approx((73.0, 73.0))
+    assert there["network"] == pytest.approx((146.0, 146.0))
+
+
+def test_a_machine_without_a_price_is_an_error() -> None:
+    cost = script(COST)
+    group = _resource(
+        "module.atoll.module.us_east_1.aws_elasticache_replication_group.x",
+        node_type="cache.new",
+        num_cache_clusters=1,
+    )
+    with pytest.raises(KeyError, match=r"cache\.new"):
+        cost.costs(_plan(group), {"us_east_1": 1.0})
