@@ -1,6 +1,7 @@
 """The table of costs is what the plan of each environment comes to."""
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def test_the_table_is_what_the_plan_comes_to(provider: None, cloud: Cloud, tmp_p
     terraform.init()
     terraform.plan()
     cost = script(COST)
-    table = cost.table(cost.costs(terraform.planned(), cost.prices()))
+    table = cost.estimate(terraform.planned())
     print(f"\n{name}\n{table}")
     assert table in (ROOT / "infra" / "README.md").read_text(), f"{name} costs this now:\n{table}"
 
@@ -55,3 +56,25 @@ def test_a_machine_without_a_price_is_an_error() -> None:
     )
     with pytest.raises(KeyError, match=r"cache\.new"):
         cost.costs(_plan(group), {"us_east_1": 1.0})
+
+
+def test_every_price_has_a_source_and_its_date_or_says_that_it_is_from_memory() -> None:
+    cost = script(COST)
+    for line in cost.listed():
+        assert line["source"], line
+        if line["item"] in cost.remembered() or line["source"] == "by definition":
+            assert not line["date"], line
+        else:
+            assert date.fromisoformat(line["date"]), line
+
+
+def test_the_table_says_which_rows_rest_on_memory() -> None:
+    cost = script(COST)
+    price = {"aws_nat_gateway": 0.1, "aws_lb": 0.2, "aws_kms_key": 1.0}
+    plan = _plan(*(_resource(f"{kind}.x") for kind in price))
+    assert cost.shaky(plan, price, {"aws_lb"}) == ["network"]
+    assert cost.shaky(plan, price, {"aws_lb", "aws_kms_key"}) == ["network", "keys, names, alarms"]
+    assert cost.shaky(plan, price, {"aws_route53_zone"}) == []
+    monthly = cost.costs(plan, price)
+    assert "in part: 1 of 7: network.\n" in cost.table(monthly, ["network"])
+    assert "in part: 0 of 7.\n" in cost.table(monthly, [])

@@ -116,9 +116,11 @@ async def test_regions_on_machines(tmp_path: Path, origin: str) -> None:
                 "eu-west/gateway-i-2",
             }
 
+        async def wired() -> bool:
+            return "eu-west/gateway-i-2" in (west.folder / "run" / "gateway" / "wiring.json").read_text()
+
         await eventually(acquainted)
-        wired = (west.folder / "run" / "gateway" / "wiring.json").read_text()
-        assert "eu-west/gateway-i-2" in wired
+        await eventually(wired)
 
         # A region joins: nothing on these machines changes but the topology.
         file.write_text(topology({**places, "ap-northeast": nobody}, services, revision=2))
