@@ -52,6 +52,7 @@ class LoadDocument(_Strict):
     journey: Literal["shop", "quote"] = "shop"
     think: Duration = "1s"
     wait: Duration | None = None
+    fails: float = Field(default=0.0, ge=0.0, le=1.0)
     countries: list[Country] = []
     services: list[Name] = []
     timeout: Duration | None = None
@@ -234,6 +235,10 @@ def _load_problems(load: LoadDocument) -> Iterator[Problem]:
     yield from _keys("load", load.shape, given, *_SHAPES[load.shape])
     if load.wait is not None and load.journey != "quote":
         yield Problem("load.wait", repr(load.wait), "only the journey 'quote' waits; leave it out")
+    if load.fails and (load.journey, load.shape) != ("quote", "spike"):
+        yield Problem(
+            "load.fails", repr(load.fails), "only quotes of a spike can be made to fail; leave it out"
+        )
     if len(set(load.ways)) < len(load.ways):
         yield Problem("load.ways", repr(load.ways), "name each way once")
     known = country_centroids()
@@ -358,6 +363,7 @@ def _freeze(document: DrillDocument) -> Drill:
             journey=load.journey,
             think_s=seconds(load.think),
             wait_ms=(_seconds(load.wait) or 0.0) * 1000.0,
+            fails=load.fails,
             countries=tuple(load.countries),
             services=tuple(load.services),
             timeout_s=_seconds(load.timeout),

@@ -48,6 +48,8 @@ class Load:
     """Mean pause between two steps of a visit."""
     wait_ms: float = 0.0
     """Journey ``quote``: for so long a replica holds each request."""
+    fails: float = 0.0
+    """Journey ``quote``: the share of attempts that replicas fail while a spike lasts."""
     countries: tuple[str, ...] = ()
     """Only users from there; everywhere if empty."""
     services: tuple[str, ...] = ()

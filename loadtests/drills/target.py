@@ -204,7 +204,7 @@ class Remote:
             kinds = ", ".join(sorted({fault.kind.value for fault in faults}))
             raise TargetRefused(
                 f"the drill {drill.name} needs {kinds}, and what breaks at {self.url} can't be healed from here: only "
-                "drills of load alone are held on a deployment elsewhere (overload, retry-storm-overload, surge). "
+                "drills of load alone are held on a deployment elsewhere (overload, retry-storm, surge). "
                 "Nothing was done"
             )
         try:

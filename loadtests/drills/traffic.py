@@ -56,6 +56,7 @@ def command(
         "journey": load.journey,
         "think": f"{load.think_s:g}",
         "wait-ms": f"{load.wait_ms:g}",
+        "fails": f"{load.fails:g}" if load.fails else None,
         "countries": ",".join(load.countries) or None,
         "services": ",".join(load.services) or None,
         "sale-stock": SALE_STOCK,

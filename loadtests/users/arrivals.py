@@ -68,12 +68,18 @@ def rate(shape: Shape, at_s: float) -> float:
         case ShapeKind.RAMP:
             return shape.rate + (peak - shape.rate) * min(1.0, max(0.0, since_s / for_s))
         case ShapeKind.SPIKE:
-            return peak if 0.0 <= since_s < for_s else shape.rate
+            return peak if in_spike(shape, at_s) else shape.rate
         case ShapeKind.SAWTOOTH:
             assert shape.period_s is not None
             return shape.rate + (peak - shape.rate) * (at_s % shape.period_s) / shape.period_s
         case ShapeKind.FLASH_SALE:
             return shape.rate + sale_rate(shape, at_s)
+
+
+def in_spike(shape: Shape, at_s: float) -> bool:
+    """Whether this is the time of a spike."""
+    since_s = at_s - (shape.at_s or 0.0)
+    return shape.kind is ShapeKind.SPIKE and 0.0 <= since_s < (shape.for_s or 0.0)
 
 
 def sale_rate(shape: Shape, at_s: float) -> float:

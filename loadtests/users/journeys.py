@@ -74,6 +74,8 @@ class Shop:
     cities: Sequence[City]
     """Whose postcards are searched for, the most wanted first."""
     wait_ms: float = 0.0
+    fails: float = 0.0
+    """The share of attempts at quotes that replicas fail."""
 
     @property
     def quotes(self) -> str | None:
@@ -155,7 +157,10 @@ def _search(shop: Shop, rng: random.Random) -> Generator[Step, Outcome, list[str
 def _quote(service: str, shop: Shop, visitor: Visitor) -> Step:
     to = visitor.rng.choice(shop.cities).id
     wait = f"&wait_ms={shop.wait_ms:.0f}" if shop.wait_ms else ""
-    path = f"/{service}?from={visitor.city.id}&to={to}&weight_g={visitor.rng.randint(1, 40) * 50}{wait}"
+    fails = f"&fails={shop.fails:g}" if shop.fails else ""
+    path = (
+        f"/{service}?from={visitor.city.id}&to={to}&weight_g={visitor.rng.randint(1, 40) * 50}{wait}{fails}"
+    )
     return Step("GET", path, f"/{service}", service)
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from math import inf
 
@@ -15,7 +16,7 @@ from loadtests.drills.record import Request, Way
 from loadtests.drills.scenario import ShapeKind
 from loadtests.users import journeys
 from loadtests.users.addresses import addresses
-from loadtests.users.arrivals import Arrival, arrivals
+from loadtests.users.arrivals import Arrival, arrivals, in_spike
 from loadtests.users.cities import Inhabitant, Inhabitants
 from loadtests.users.client import Connection, NoAnswer, Origin
 from loadtests.users.journeys import Journey, Shop, Visitor
@@ -47,6 +48,7 @@ class Load:
         )
         cities = _cities()
         self._shop = Shop(services, keyed, cities[:WANTED_POSTCARDS], options.wait_ms)
+        self._failing_shop = replace(self._shop, fails=options.fails)
         self._shop.check(options.journey, sale=options.shape.kind is ShapeKind.FLASH_SALE)
         with GeoIp() as geoip:
             known = addresses(geoip)
@@ -103,7 +105,8 @@ class Load:
             at.address, way, self._gateways(way, at), self._network.round_trips(at.city)
         )
         visit = Visit(visitor, surroundings, options.manners, self._record, self._clock, gevent.sleep)
-        journey = journeys.begin(options.journey, self._shop, visitor, sale=arrival.sale)
+        shop = self._failing_shop if in_spike(options.shape, arrival.at_s) else self._shop
+        journey = journeys.begin(options.journey, shop, visitor, sale=arrival.sale)
         self._under_way[visit] = gevent.spawn(self._walk, visit, journey, due_s)
 
     def _walk(self, visit: Visit, journey: Journey, due_s: float) -> None:

@@ -72,6 +72,7 @@ class _Said(BaseModel):
     journey: Literal["shop", "quote"]
     think_s: _NotNegative
     wait_ms: Annotated[float, Field(ge=0.0, le=10_000.0)]
+    fails: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     countries: _Words = ()
     services: _Words = ()
     timeout_s: Annotated[_Positive | None, BeforeValidator(_empty)] = None
@@ -111,6 +112,8 @@ class Options:
     journey: str
     manners: Manners
     wait_ms: float
+    fails: float
+    """Of the attempts at quotes of a spike."""
     countries: tuple[str, ...]
     services: tuple[str, ...]
     """Only these; all that are deployed if empty."""
@@ -149,6 +152,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("--journey", choices=JOURNEYS, default="shop", help="What a visitor does.")
     add("--think", dest="think_s", default="1", help="Mean seconds between an answer and the next step.")
     add("--wait-ms", default="0", help="Journey quote: for so long a replica holds each request.")
+    add("--fails", default="0", help="Journey quote: the share of attempts that replicas fail in a spike.")
     add("--countries", default="", help="Users from these alone: IE,JP.")
     add("--services", default="", help="These alone of those in the topology: catalog,quote.")
     add(
@@ -194,6 +198,7 @@ def read(said: Mapping[str, object]) -> Options:
         journey=known.journey,
         manners=Manners(known.think_s, known.patience, known.timeout_s, known.client_retries, known.fallback),
         wait_ms=known.wait_ms,
+        fails=known.fails,
         countries=known.countries,
         services=known.services,
         sale_stock=known.sale_stock,

@@ -156,12 +156,12 @@ def test_controls_hold_each_drill_without_what_it_proves(
     monkeypatch.setattr(whole_set, "_run_of", lambda *_: nullcontext())
     monkeypatch.setattr(whole_set, "drill_lock", lambda *_: nullcontext())
     assert (
-        whole_set.hold_all(["surge", "overload", "retry-storm"], Options(out=tmp_path), controls=True)
+        whole_set.hold_all(["surge", "overload", "failing-service"], Options(out=tmp_path), controls=True)
         is Exit.SUCCESS
     )
     assert asked == [
         (name, what, tmp_path / "controls")
-        for name, what in (("overload", "shedding"), ("retry-storm", "budget"))
+        for name, what in (("overload", "shedding"), ("failing-service", "budget"))
     ]
     asked.clear()
     assert whole_set.hold_all(["overload"], Options(out=tmp_path)) is Exit.FAILED_VERDICT

@@ -116,23 +116,23 @@ def too_many(*, shedding: bool) -> Users:
     return users
 
 
-def standing_everywhere(*, budget: bool) -> Users:
-    """Most find no place; every eighth waits in vain, and without a budget every other of these is hedged in vain."""
+def failing(*, budget: bool) -> Users:
+    """A third of all attempts fail. A budget pays a fifth of the requests another one; without it all have two more."""
 
     def users(due: float, number: int, chance: Random) -> Request:
         country, region = somewhere(number)
-        if not in_fault(due):
-            return request(due, 0.2, region=region, country=country, service="quote")
-        let_in = number % 8 == 0
-        attempts = 1 + (chance.random() < (0.1 if budget else 0.5)) if let_in else 0
+        share = 0.35 if in_fault(due) else 0.0
+        attempts, failed = 1, chance.random() < share
+        while failed and attempts < 3 and (not budget or chance.random() < 0.5):
+            attempts, failed = attempts + 1, chance.random() < share
         return request(
             due,
-            1.1 if let_in else 0.1,
-            "deadline-exceeded" if let_in else "refused",
+            0.05 * attempts,
+            "failed" if failed else "",
+            region=region,
             country=country,
             service="quote",
             attempts=attempts,
-            tries=number % 4 + 1,
         )
 
     return users
@@ -153,12 +153,7 @@ CONTROLS: Mapping[str, tuple[Users, Users, str, float]] = {
     ),
     "slow-replica": (standing_replica(ejection=True), standing_replica(ejection=False), "settled_s", 25),
     "overload": (too_many(shedding=True), too_many(shedding=False), "during.errors.kind.timeout", 42),
-    "retry-storm": (
-        standing_everywhere(budget=True),
-        standing_everywhere(budget=False),
-        "during.amplification",
-        32,
-    ),
+    "failing-service": (failing(budget=True), failing(budget=False), "amplification.over_budget", 25),
 }
 """Drill -> users with its mechanism, users without it, what shows it, and their rate."""
 
@@ -169,7 +164,7 @@ def test_every_drill_that_proves_something_is_here() -> None:
         "replica-crash-loop": "retries",
         "slow-replica": "ejection",
         "overload": "shedding",
-        "retry-storm": "budget",
+        "failing-service": "budget",
     }
     assert CONTROLS.keys() == {name for name, drill in drills().items() if drill.proves}
 

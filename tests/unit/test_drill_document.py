@@ -44,7 +44,8 @@ NEEDED = {
     "memory-pressure",
     "restart-storm",
     "retry-storm",
-    "retry-storm-overload",
+    "standstill",
+    "failing-service",
     "surge",
     "flash-sale",
     "clock-skew",
@@ -67,6 +68,7 @@ ways = ["entry", "dns"]
 journey = "quote"
 think = "2s"
 wait = "250ms"
+fails = 0.25
 countries = ["IE"]
 timeout = "1500ms"
 client_retries = 2
@@ -124,6 +126,7 @@ def test_everything_is_read() -> None:
             journey="quote",
             think_s=2.0,
             wait_ms=250.0,
+            fails=0.25,
             countries=("IE",),
             timeout_s=1.5,
             client_retries=2,
@@ -167,6 +170,7 @@ def test_everything_is_read() -> None:
         ('for = "500ms"', 'for = "500ms"\nperiod = "3s"', "spike takes at, for, peak"),
         ('shape = "spike"', 'shape = "steady"', "steady takes no such key"),
         ('journey = "quote"', 'journey = "shop"', "only the journey 'quote' waits"),
+        ('journey = "quote"', 'journey = "shop"', "only quotes of a spike can be made to fail"),
         ('["IE"]', '["XX"]', "write ISO 3166-1 alpha-2 codes"),
         ('latency = "400ms"\n', "", "faults.0.latency is missing: slow needs it"),
         ('service = "quote"\n', "", "faults.2.service is missing: kill-replica needs it"),

@@ -233,7 +233,7 @@ def drill_with(*faults: Fault) -> Drill:
 
 async def test_nothing_is_broken_that_can_not_be_healed_from_here() -> None:
     remote = Remote("http://127.0.0.1:9")
-    with pytest.raises(TargetRefused, match=r"needs kill.*overload, retry-storm-overload, surge"):
+    with pytest.raises(TargetRefused, match=r"needs kill.*overload, retry-storm, surge"):
         await remote.check(drill_with(KILL), unheard)
     with pytest.raises(TargetRefused, match="does not answer"):
         await remote.check(drill_with(), unheard)
@@ -247,6 +247,7 @@ def test_the_users_are_told_all_of_the_load() -> None:
         ways=(Way.ENTRY, Way.DNS),
         journey="quote",
         wait_ms=200,
+        fails=0.25,
         countries=("IE", "JP"),
         timeout_s=1.5,
         client_retries=3,
@@ -258,6 +259,7 @@ def test_the_users_are_told_all_of_the_load() -> None:
         "--topology /x/shop.toml",
         "--requests /x/requests.jsonl",
         "--way both",
+        "--fails 0.25",
         "--shape spike",
         "--peak 30",
         "--at 5",

@@ -33,7 +33,8 @@ weights = st.integers(1, MAX_WEIGHT_G)
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     server = Server(region=Region("eu-west", "eu"), replica="abc123", pid=4711)
     # Mounted as Serve mounts it: the path keeps the route prefix, which is the root path.
-    transport = httpx.ASGITransport(create_api(CityBook(CITIES), server), root_path="/quote")
+    api = create_api(CityBook(CITIES), server, chance=lambda: 0.35)
+    transport = httpx.ASGITransport(api, root_path="/quote")
     async with httpx.AsyncClient(transport=transport, base_url="http://cell") as client:
         yield client
 
@@ -150,6 +151,7 @@ async def test_get_and_post_quote_the_same(client: httpx.AsyncClient) -> None:
         ("from=IE&to=IE&weight_g=2001", "invalid-request", "query.weight_g"),
         ("from=IE&to=IE&cpu_ms=10001", "invalid-request", "query.cpu_ms"),
         ("from=IE&to=IE&wait_ms=10001", "invalid-request", "query.wait_ms"),
+        ("from=IE&to=IE&fails=1.1", "invalid-request", "query.fails"),
         ("from=IE&to=IE&wait_ms=-1", "invalid-request", "query.wait_ms"),
         ("from=IE&to=IE&wheight_g=20", "invalid-request", "query.wheight_g"),
     ],
@@ -176,3 +178,12 @@ async def test_a_body_that_is_no_json_is_a_problem_without_the_body(client: http
 async def test_nothing_else_is_there_and_nothing_redirects(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path, params={"from": "IE", "to": "JP"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_a_share_fails_if_asked_for(client: httpx.AsyncClient) -> None:
+    answers = {
+        share: await client.get("/quote", params={"from": "IE", "to": "JP", "fails": share})
+        for share in (0.0, 0.35, 0.36, 1.0)
+    }
+    assert [answer.status_code for answer in answers.values()] == [200, 200, 503, 503]
+    assert answers[1.0].json()["detail"] == "100% were to fail, as asked for"

@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -98,7 +99,9 @@ def test_a_quote_waits_as_long_as_it_is_told_to() -> None:
     (step,) = walk(shop(wait_ms=250.0), 1, journey="quote")
     assert step.path.endswith("&wait_ms=250") and step.path.startswith("/quote?from=2964574&to=")
     (step,) = walk(shop(), 1, journey="quote")
-    assert "wait_ms" not in step.path
+    assert "wait_ms" not in step.path and "fails" not in step.path
+    (step,) = walk(replace(shop(), fails=0.25), 1, journey="quote")
+    assert step.path.endswith("&fails=0.25")
 
 
 def test_those_who_come_for_a_sale_all_buy_the_same() -> None:

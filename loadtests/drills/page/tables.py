@@ -49,6 +49,8 @@ def _users(load: Load, rate: float) -> str:
         parts.append(f"peak {shape.peak:g} visits a second")
     parts.append(f"journey {load.journey}")
     parts.append(" and ".join(way.value for way in load.ways))
+    if load.fails:
+        parts.append(f"{load.fails:.0%} of attempts fail")
     if load.countries:
         parts.append("from " + ", ".join(load.countries))
     if load.timeout_s is not None:

@@ -1,7 +1,9 @@
 """Quotes over HTTP. Paths are relative to the route prefix. Knows nothing of Ray."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from random import random
 from typing import Annotated
 
 from fastapi import FastAPI, Query
@@ -40,6 +42,9 @@ class QuoteRequest(BaseModel):
     wait_ms: int = Field(
         default=0, ge=0, le=MAX_LOAD_MS, description="time to wait, without using the processor"
     )
+    fails: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="share of requests that end in a 503, each drawn anew"
+    )
 
 
 class End(BaseModel):
@@ -75,8 +80,8 @@ class Quote(BaseModel):
     served_by: ServedBy
 
 
-def create_api(cities: CityBook, server: Server) -> FastAPI:
-    """The HTTP interface of the quote service."""
+def create_api(cities: CityBook, server: Server, chance: Callable[[], float] = random) -> FastAPI:
+    """The HTTP interface of the quote service. `chance` draws from [0, 1)."""
     # No redirects between /x and /x/: they would be built from a Host header that may not be the client's.
     api = FastAPI(title="Quote", description="What a letter costs.", redirect_slashes=False)
     answer_with_problems(api)
@@ -91,6 +96,11 @@ def create_api(cities: CityBook, server: Server) -> FastAPI:
             raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-city", str(error)) from error
         await burn(request.cpu_ms)
         await wait(request.wait_ms)
+        if chance() < request.fails:
+            share = f"{request.fails:.0%}"
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "failed", f"{share} were to fail, as asked for"
+            )
         priced = price(origin, destination, request.weight_g)
         return Quote.model_validate(
             {
