@@ -319,6 +319,8 @@ def test_the_budget_is_of_a_service_and_a_gateway() -> None:
     assert over_budget(at_limit, 3) == pytest.approx(0.0)
     one_more = [*at_limit, request(9.95, attempts=3)]
     assert (over_budget(one_more, 3) or 0.0) > 0.0
+    later = [*at_limit, replace(request(9.95, attempts=3), ended_s=one_more[-1].ended_s + 15.0)]
+    assert (over_budget(later, 3) or 0.0) <= 1e-9, "its attempts may have been long after"
     by_dns = [replace(one, way=Way.DNS) for one in one_more]
     assert (over_budget(by_dns, 3) or 0.0) < 0.0
     others = [request(number / 10, service="quote") for number in range(1000)]

@@ -3,7 +3,8 @@
 Only requests whose attempts are known count: those that a gateway let in and answered.
 """
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from loadtests.drills.record import Request, Way
@@ -32,6 +33,9 @@ def worst(requests: Iterable[Request]) -> float | None:
 def over_budget(requests: Iterable[Request], regions: int) -> float | None:
     """By how many attempts any 10 s of any service were above 1.2 times its requests and the floor; 0 or less holds.
 
+    Users know when a request was sent and when it ended, and that its attempts lie between. So what counts is what is
+    certain: attempts that can't lie outside the 10 s, against all requests that may have been let in then.
+
     Each gateway where requests enter has a budget of its own for each service: the entry, and with users that follow
     DNS one gateway in each of so many `regions`.
     """
@@ -40,12 +44,26 @@ def over_budget(requests: Iterable[Request], regions: int) -> float | None:
     gateways = (Way.ENTRY in ways) + (regions if Way.DNS in ways else 0)
     return max(
         (
-            attempts - RATIO * count - FLOOR * gateways
+            certain - (RATIO - 1.0) * possible - FLOOR * gateways
             for _, one in groupby(admitted, key=lambda request: request.service)
-            for attempts, count in _windows(list(one))
+            for certain, possible in _further(list(one))
         ),
         default=None,
     )
+
+
+def _further(requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
+    """For the 10 s up to each request's end: further attempts that lie in them, and requests that may have been let in
+    during the 10 s up to any of these attempts.
+    """
+    ended = sorted(requests, key=lambda request: request.ended_s)
+    ends = [request.ended_s for request in ended]
+    sent = sorted(request.sent_s for request in requests)
+    for number, last in enumerate(ended, 1):
+        since_s = last.ended_s - WINDOW_S
+        inside = ended[bisect_right(ends, since_s) : number]
+        certain = sum(request.attempts - 1 for request in inside if request.sent_s >= since_s)
+        yield certain, bisect_right(sent, last.ended_s) - bisect_left(ends, last.sent_s - WINDOW_S)
 
 
 def _admitted(requests: Iterable[Request]) -> list[Request]:
