@@ -68,16 +68,18 @@ class Remote:
             )
             peer.health.heard()
             headers = answer.headers
-            request.attempts_made += _attempts(first(headers, b"atoll-attempts"))
             load = first(headers, b"atoll-load")
             if load is not None:
                 peer.told(request.service.name, load, self._clock.monotonic())
             if first(headers, b"atoll-refused") is not None:
                 content = await answer.read()
+                request.attempts_made += _attempts(first(headers, b"atoll-attempts"))
                 group.alive(peer)
                 raise Failed(problems.passed_on(region, content), sent=False, refused=True, retry_after_s=1)
             produced_by = first(headers, b"atoll-region")
             response = await take_answer(answer, produced_by.decode() if produced_by else None, peer.done)
+            # Only now: who is lost or cancelled before is counted by whoever hears of that.
+            request.attempts_made += _attempts(first(headers, b"atoll-attempts"))
             streams = response.close is not None
         finally:
             if not streams:
