@@ -321,6 +321,10 @@ def test_the_budget_is_of_a_service_and_a_gateway() -> None:
     assert (over_budget(one_more, 3) or 0.0) > 0.0
     later = [*at_limit, replace(request(9.95, attempts=3), ended_s=one_more[-1].ended_s + 15.0)]
     assert (over_budget(later, 3) or 0.0) <= 1e-9, "its attempts may have been long after"
+    burst = [request(number / 10, attempts=2 if number >= 50 else 1) for number in range(100)]
+    assert (over_budget([*burst, request(14.0)], 3) or 0.0) <= 1e-9, (
+        "all were made by 10 s, when 50 were paid for"
+    )
     by_dns = [replace(one, way=Way.DNS) for one in one_more]
     assert (over_budget(by_dns, 3) or 0.0) < 0.0
     others = [request(number / 10, service="quote") for number in range(1000)]

@@ -53,13 +53,16 @@ def over_budget(requests: Iterable[Request], regions: int) -> float | None:
 
 
 def _further(requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
-    """For the 10 s up to each request's end: further attempts that lie in them, and requests that may have been let in
-    during the 10 s up to any of these attempts.
+    """For the 10 s up to the end of each request with further attempts: how many of these lie in them, and how many
+    requests may have been let in during the 10 s up to the last one. First, a time without any.
     """
+    yield 0, 0
     ended = sorted(requests, key=lambda request: request.ended_s)
     ends = [request.ended_s for request in ended]
     sent = sorted(request.sent_s for request in requests)
     for number, last in enumerate(ended, 1):
+        if last.attempts == 1:  # the last further attempt may have been long before this request
+            continue
         since_s = last.ended_s - WINDOW_S
         inside = ended[bisect_right(ends, since_s) : number]
         certain = sum(request.attempts - 1 for request in inside if request.sent_s >= since_s)
