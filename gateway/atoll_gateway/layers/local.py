@@ -68,11 +68,11 @@ class Local:
                         break
                 case ServeRefusal.FULL:
                     group.alive(replica)
-                    request.attempts_made -= 1  # it took nothing
                     full += 1
                     if full >= min(FULL_HOSTS, group.live) or not request.body.replayable:
                         break
                     tried |= {replica}
+                    request.attempts_made -= 1  # it took nothing: another one is asked in its stead
                 case ServeRefusal.BEHIND:
                     group.succeeded(replica, began)
                     raise Failed(problems.behind(service, region), sent=False, refused=True, retry_after_s=1)
