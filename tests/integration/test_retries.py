@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,16 @@ from tests.integration.gateways import IRELAND, TOPOLOGY, World, client, until, 
 
 from atoll.resilience.budget import UNLIMITED
 from atoll.topology.wiring import Address
+from atoll_gateway.answer import take_answer
 from atoll_gateway.answers import Answers
 from atoll_gateway.headers import first, write_head
 from atoll_gateway.http.exchange import CutResponse, Receive, Scope, Send
 from atoll_gateway.http.server import HttpServer
+from atoll_gateway.layers import remote
+from atoll_gateway.message import Response
 from atoll_gateway.upstream import Upstream
+from atoll_gateway.upstream_connection import UpstreamResponse
+from atoll_gateway.upstream_errors import ResponseLost
 
 ALONE = """
 [breaker]
@@ -159,6 +164,22 @@ async def test_without_a_budget_attempts_are_a_multiple_of_requests(tmp_path: Pa
         it.world.entry.stack.retry.services["echo"].budget = UNLIMITED
         await load(it.world, 300)
         assert it.asked == 3 * 300
+
+
+async def test_an_answer_that_is_lost_on_the_link_was_one_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [ResponseLost("cut in mid-body", reused=False)]
+
+    async def take(answer: UpstreamResponse, region: str | None, done: Callable[[], None]) -> Response:
+        if lost:
+            raise lost.pop()
+        return await take_answer(answer, region, done)
+
+    monkeypatch.setattr(remote, "take_answer", take)
+    async with trial(tmp_path) as it:
+        assert await load(it.world, 1) == [(200, 2)]
+        assert it.asked == 2
 
 
 async def test_no_write_is_sent_twice_whatever_fails(tmp_path: Path) -> None:
