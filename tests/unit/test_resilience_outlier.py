@@ -214,6 +214,24 @@ def test_silence_is_counted_from_the_last_answer_or_the_first_request_that_waits
     assert host.silent_s(few.clock.now) == 0.0
 
 
+def test_what_hedges_take_back_is_owed_all_the_same() -> None:
+    few = Few(1)
+    host = few.each[0]
+    for _ in range(4):  # never two at once, and none waits for long
+        few.clock.advance(0.25)
+        began = few.hosts.begin(host)
+        few.clock.advance(0.5)
+        host.given_up(began)
+        few.hosts.end(host)
+    few.hosts.begin(host)
+    assert host.silent_s(few.clock.now) == 2.75
+    few.hosts.alive(host)
+    few.hosts.end(host)
+    few.clock.advance(60.0)
+    few.hosts.begin(host)
+    assert host.silent_s(few.clock.now) == 0.0, "what an answer has followed is not owed any more"
+
+
 def test_another_policy_is_taken_up_and_keeps_ejections() -> None:
     few = Few(3)
     few.hosts.refused(few.each[2])

@@ -28,24 +28,34 @@ MOST = 10.0
 class Load:
     """What balancing goes by: requests in flight, and how long answers take."""
 
-    __slots__ = ("_measured_at", "_now", "answered_at", "busy_since", "in_flight", "latency_s")
+    __slots__ = (
+        "_given_up_at",
+        "_measured_at",
+        "_now",
+        "answered_at",
+        "in_flight",
+        "latency_s",
+        "owes_since",
+    )
 
     def __init__(self, clock: Clock) -> None:
         self._now = clock.monotonic
         self.in_flight = 0
         self.latency_s = 0.0
         """Average of the answers' times, weighted by how recent they are; 0 while none is known."""
-        self.busy_since = 0.0
-        """When it last went from nothing in flight to something."""
+        self.owes_since = 0.0
+        """When it last went from owing nothing to something. What was given up is still owed: hedges take back what a
+        frozen host holds, and it would never be silent for long."""
         self.answered_at = 0.0
         """When it last gave a sign of life."""
+        self._given_up_at = 0.0
         self._measured_at = -math.inf
 
     def begin(self) -> float:
         """A request is about to be sent. Returns the time, for `answered` and `given_up`."""
         now = self._now()
-        if not self.in_flight:
-            self.busy_since = now
+        if not self.in_flight and self._given_up_at <= self.answered_at:
+            self.owes_since = now
         self.in_flight += 1
         return now
 
@@ -62,13 +72,13 @@ class Load:
 
     def given_up(self, began: float) -> None:
         """A request was cancelled: its answer would have taken at least this long, which counts if it is long."""
-        now = self._now()
+        now = self._given_up_at = self._now()
         if now - began > self.latency_s:
             self._measure(now - began, now)
 
     def silent_s(self, now: float) -> float:
         """How long it has owed an answer without giving any; 0 if nothing is in flight."""
-        return now - max(self.busy_since, self.answered_at) if self.in_flight else 0.0
+        return now - max(self.owes_since, self.answered_at) if self.in_flight else 0.0
 
     def faded_s(self, now: float) -> float:
         """Its latency as far as that still means something."""
