@@ -18,7 +18,7 @@ from atoll.serve.endpoints import (
     load_table,
     table_of,
 )
-from atoll.serve.status import ServeStatus
+from atoll.serve.status import ReplicaState, ServeStatus
 
 LOOPBACK = "127.0.0.1"
 
@@ -66,6 +66,38 @@ def test_the_old_replicas_stay_until_new_ones_run() -> None:
     before, rolling = table(status("running")), status("rolling")
     assert len(rolling.applications["two"].deployments["ingress"].replicas) > 2
     assert ports(table(rolling), "two") == ports(before, "two")
+
+
+def recovering(of: ServeStatus) -> ServeStatus:
+    """As a controller says that has just started, in the place of one that is gone (Ray 2.60)."""
+    return replace(
+        of,
+        applications={
+            name: replace(
+                application,
+                deployments={
+                    which: replace(
+                        deployment,
+                        replicas=tuple(
+                            replace(one, state=ReplicaState.RECOVERING) for one in deployment.replicas
+                        ),
+                    )
+                    for which, deployment in application.deployments.items()
+                },
+            )
+            for name, application in of.applications.items()
+        },
+        target_groups=(),
+    )
+
+
+def test_replicas_stay_while_a_new_controller_finds_them_again() -> None:
+    before = table(status("running"))
+    found = table(recovering(status("running")), previous=before)
+    assert found.says_same(before)
+    half = replace(recovering(status("running")), target_groups=status("running").target_groups)
+    assert table(half, previous=before).says_same(before), "those that it has found are no others"
+    assert table(recovering(status("running"))).replicas["one"] == (), "it makes none up"
 
 
 def test_an_application_that_is_gone_has_no_entry() -> None:

@@ -89,8 +89,9 @@ def table_of(
     """The table that a status of Serve amounts to; None if the status says nothing about replicas. Pure.
 
     `replica_host` is where replicas listen if that is not the address that Serve tells (it tells the node's, whatever
-    they bind). `now` is wall time. While Serve builds an application anew, and after it failed to, it names only its
-    proxy although the replicas of before serve on (Ray 2.60): those of the previous table then stay.
+    they bind). `now` is wall time. While Serve builds an application anew, after it failed to, and while a new
+    controller finds replicas again, it names not all or only its proxy, although the replicas of before serve on (Ray
+    2.60): those of the previous table then stay.
     """
     if not status.has_controller:
         return None
@@ -98,21 +99,20 @@ def table_of(
     replicas: dict[str, tuple[Address, ...]] = {}
     for name, application in status.applications.items():
         found = _addresses(status.target_groups, name, replica_host)
-        replicas[name] = found if found or application.deployments else known.get(name, ())
+        if application.recovers or not (found or application.deployments):
+            found |= set(known.get(name, ()))
+        replicas[name] = tuple(sorted(found, key=lambda address: (address.host, address.port)))
     return ReplicaTable(replicas, proxy, now, TableSource.SERVE)
 
 
-def _addresses(
-    groups: tuple[TargetGroup, ...], service: str, replica_host: str | None
-) -> tuple[Address, ...]:
-    found = {
+def _addresses(groups: tuple[TargetGroup, ...], service: str, replica_host: str | None) -> set[Address]:
+    return {
         Address(replica_host or target.ip, target.port)
         for group in groups
         if group.app_name == service and group.protocol == "HTTP"
         for target in group.targets
         if target.is_replica
     }
-    return tuple(sorted(found, key=lambda address: (address.host, address.port)))
 
 
 class StatusSource(Protocol):

@@ -107,6 +107,15 @@ class RunningApplication:
     deployed_app_config: Annotated[Application | None, WrapValidator(_ours_or_none)] = None
     """What Serve was given; None if it is nothing that Atoll writes."""
 
+    @property
+    def recovers(self) -> bool:
+        """Whether a controller that has just started is finding replicas of before again, which serve on meanwhile."""
+        return any(
+            replica.state is ReplicaState.RECOVERING
+            for deployment in self.deployments.values()
+            for replica in deployment.replicas
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
