@@ -19,9 +19,9 @@ from atoll.clock import SystemClock
 from atoll.topology import load
 from loadtests.bench.workbench import machine
 from loadtests.drills import report
-from loadtests.drills.compare import CompareError, Comparison, compare
+from loadtests.drills.compare import CompareError, Comparison, check, compare
 from loadtests.drills.conductor import End
-from loadtests.drills.document import FOLDER, DrillError, read_drill
+from loadtests.drills.document import FOLDER, TOPOLOGIES, DrillError, read_drill
 from loadtests.drills.figures import figures
 from loadtests.drills.injection import HealFailed, InjectionFailed
 from loadtests.drills.lock import DrillRunning, drill_lock
@@ -31,7 +31,7 @@ from loadtests.drills.rehearsal import Over, Rehearsal
 from loadtests.drills.report import DRILL, DrillDocument, ReportError, Setting
 from loadtests.drills.scenario import Drill, Durations
 from loadtests.drills.target import NotCalm, Remote, Target, TargetRefused, connect_local
-from loadtests.drills.terminal import Summary
+from loadtests.drills.terminal import Summary, beside
 from loadtests.drills.traffic import TrafficFailed
 from loadtests.drills.verdict import judge
 
@@ -82,21 +82,24 @@ def print_drills(console: Console) -> None:
 async def drill(name: str, options: Options, paths: RunPaths) -> Exit:
     """Holds one drill and tells people, or programs, of it. Raises `CommandError`, `NotRunning`."""
     found = find_drill(name)
-    before = _earlier(options)
+    before = _earlier(options, name=found.name)
     target: Target
     if options.entry is None:
         target = await connect_local(SupervisorClient(paths))
         with _locked(paths):
             document = await hold(found, options, target)
     else:
-        target = Remote(options.entry)
+        target = Remote(options.entry, deployed(found))
         await _ask_first(found, target, options)
         document = await hold(found, options, target)
     if document is None:
         raise KeyboardInterrupt
-    comparison = None if before is None else _compared(before, document)
+    comparison = None if before is None else compare(before, document)
     keep(document, comparison, options.out)
-    output.console(sys.stderr).print(f"Report: {options.out / document.name}.html and .json")
+    console = output.console(sys.stderr)
+    for part in () if comparison is None else beside(comparison):
+        console.print(part)
+    console.print(f"Report: {options.out / document.name}.html and .json")
     if options.json:
         output.print_json(DRILL.dump_json(document, indent=2))
     return Exit(document.verdict.outcome.exit_status)
@@ -210,10 +213,24 @@ def _locked(paths: RunPaths) -> Iterator[None]:
         raise CommandError(str(error)) from error
 
 
+def deployed(drill: Drill) -> Path:
+    """What is deployed elsewhere, as far as anybody here knows: what the drill is for. Raises `CommandError`."""
+    file = TOPOLOGIES / f"{drill.topology}.toml"
+    if not file.exists():
+        raise CommandError(
+            f"the drill {drill.name} is for the topology {drill.topology!r}, and {file} is not there to say what its "
+            "users find. Nothing was done",
+            Exit.USAGE,
+        )
+    return file
+
+
 async def _ask_first(drill: Drill, target: Remote, options: Options) -> None:
     """Load on a deployment elsewhere is somebody's money, or somebody's outage. Raises `CommandError`."""
     try:
         await target.check(drill, lambda _: None)
+        if options.without:
+            await target.do_without(options.without)
     except TargetRefused as error:
         raise CommandError(str(error)) from error
     if options.yes:
@@ -224,29 +241,25 @@ async def _ask_first(drill: Drill, target: Remote, options: Options) -> None:
             "wanted. Nothing was done",
             Exit.USAGE,
         )
-    shape = drill.load.shape
-    most = max(shape.rate, shape.peak or 0.0) if options.rate is None else options.rate
+    shape = with_rate(drill, options.rate).load.shape
+    most = max(shape.rate, shape.peak or 0.0)
     console = output.console(sys.stderr)
-    answer = console.input(f"{drill.name}: up to {most:g} visits a second on {target.url}. Begin? [y/N] ")
+    question = f"{drill.name}: up to {most:g} visits a second on {target.url}. Begin? [y/N] "
+    answer = console.input(question, markup=False)
     if answer.strip().lower() not in {"y", "yes"}:
         raise CommandError("nothing was done", Exit.INCONCLUSIVE)
 
 
-def _earlier(options: Options) -> DrillDocument | None:
-    """Read before anything begins: a wrong path is better told now. Raises `CommandError`."""
+def _earlier(options: Options, *, name: str) -> DrillDocument | None:
+    """Read before anything begins: a wrong report is better told now. Raises `CommandError`."""
     if options.against is None:
         return None
     try:
-        return report.read(options.against)
-    except ReportError as error:
+        before = report.read(options.against)
+        check(before, name)
+    except (ReportError, CompareError) as error:
         raise CommandError(str(error), Exit.USAGE) from error
-
-
-def _compared(before: DrillDocument, document: DrillDocument) -> Comparison:
-    try:
-        return compare(before, document)
-    except CompareError as error:
-        raise CommandError(str(error), Exit.USAGE) from error
+    return before
 
 
 def keep(document: DrillDocument, comparison: Comparison | None, folder: Path) -> None:

@@ -75,12 +75,17 @@ class Comparison:
         )
 
 
+def check(old: DrillDocument, name: str) -> None:
+    """Raises `CompareError` if a report can't stand beside one of this drill."""
+    if old.name != name:
+        raise CompareError(
+            f"the reports are of different drills: {old.name!r} and {name!r}; give an older report of {name!r}"
+        )
+
+
 def compare(old: DrillDocument, new: DrillDocument) -> Comparison:
     """Raises `CompareError` if they are of different drills."""
-    if old.name != new.name:
-        raise CompareError(
-            f"the reports are of different drills: {old.name!r} and {new.name!r}; give an older report of {new.name!r}"
-        )
+    check(old, new.name)
     return Comparison(
         name=new.name,
         old_date=old.setting.date,

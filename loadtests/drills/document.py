@@ -30,6 +30,8 @@ from loadtests.drills.scenario import (
 SCHEMA = "atoll.drill-scenario/1"
 FOLDER = Path(__file__).parents[1] / "scenarios"
 """Where the drills' files are: a drill's name is its file's."""
+TOPOLOGIES = FOLDER.parents[1] / "infra" / "topologies"
+"""Where the topologies are that drills name."""
 
 Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*(/[a-z][a-z0-9-]*)?$")]
 WayName = Literal["entry", "dns"]

@@ -13,6 +13,7 @@ from atoll.cell.status import RunStatus
 from atoll.topology import load
 from loadtests.drills.calm import broken_on_purpose, counts_replicas, restless, scaled
 from loadtests.drills.scenario import Drill, Fault, FaultKind
+from loadtests.users.client import Origin
 
 STATUS_PATIENCE_S = 8.0
 """A supervisor whose wardens are frozen answers after 5 s."""
@@ -195,17 +196,27 @@ class Remote:
     drills are those that load alone makes.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, topology_file: Path | None = None) -> None:
+        """`topology_file` says what is deployed there."""
         self.url = url.rstrip("/")
-        self.topology_file: Path | None = None
+        self.topology_file = topology_file
 
     async def check(self, drill: Drill, waits: Waits) -> None:
+        try:
+            Origin.of(self.url)
+        except ValueError as error:
+            raise TargetRefused(f"--entry: {error}. Nothing was done") from error
         if faults := [fault for fault in drill.faults if fault.kind is not FaultKind.NONE]:
             kinds = ", ".join(sorted({fault.kind.value for fault in faults}))
             raise TargetRefused(
                 f"the drill {drill.name} needs {kinds}, and what breaks at {self.url} can't be healed from here: only "
-                "drills of load alone are held on a deployment elsewhere (overload, retry-storm, surge). "
+                "drills of load alone are held on a deployment elsewhere (overload, retry-storm, failing-service). "
                 "Nothing was done"
+            )
+        if counts_replicas(drill):
+            raise TargetRefused(
+                f"the drill {drill.name} judges autoscaling, and how many replicas run at {self.url} can't be seen "
+                "from here. Nothing was done"
             )
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=10.0) as http:
@@ -215,7 +226,9 @@ class Remote:
                 f"{self.url} does not answer: {str(error) or type(error).__name__}"
             ) from error
         if not answer.is_success:
-            raise TargetRefused(f"{self.url}/-/readyz says {answer.status_code}: it is not ready for a drill")
+            raise TargetRefused(
+                f"{self.url}/-/readyz says {answer.status_code}: it is no gateway of Atoll, or not ready for a drill"
+            )
 
     async def status(self) -> RunStatus | None:
         return None

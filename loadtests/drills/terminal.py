@@ -10,9 +10,22 @@ from rich.table import Table
 from rich.text import Text
 
 from atoll.cli import output
+from loadtests.drills.compare import Change, Comparison
 from loadtests.drills.conductor import Course, Stage
 from loadtests.drills.glance import Glance, glance
-from loadtests.drills.page.words import HELD, NOTHING, SIGN, SIGNS, WORDS, bound, milliseconds, said, sentence
+from loadtests.drills.page.comparison import ALIKE, COLUMNS, cells, outcomes
+from loadtests.drills.page.words import (
+    HELD,
+    NOTHING,
+    SIGN,
+    SIGNS,
+    WORDS,
+    bound,
+    date,
+    milliseconds,
+    said,
+    sentence,
+)
 from loadtests.drills.record import Mark, MarkKind, Record
 from loadtests.drills.report import DrillDocument
 from loadtests.drills.scenario import Drill
@@ -159,6 +172,21 @@ def verdict(document: DrillDocument) -> Iterator[RenderableType]:
                 Text(f"{SIGN[one.held]} {HELD[one.held]}", style=_HELD[one.held]),
             )
         yield rows
+
+
+def beside(compared: Comparison) -> Iterator[RenderableType]:
+    """What became of the figures of an earlier run."""
+    yield Text(f"\nBeside the run of {date(compared.old_date)}\n{outcomes(compared)}")
+    for warning in compared.warnings:
+        yield Text(f"- {warning}")
+    if not compared.telling:
+        yield Text(ALIKE)
+        return
+    rows = output.table(*COLUMNS, right=COLUMNS[1:4])
+    for one in compared.telling:
+        *numbers, became = cells(one)
+        rows.add_row(one.figure, *numbers, Text(became, style=_HELD[one.change is Change.BETTER]))
+    yield rows
 
 
 def _mark(mark: Mark, begin_s: float) -> Text:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from atoll.cell.facts import is_locked
 from atoll.cell.paths import RunPaths
 from loadtests.drills.record import Way
 from loadtests.drills.scenario import Shape, ShapeKind
@@ -211,8 +212,9 @@ def read(said: Mapping[str, object]) -> Options:
 
 
 def _topology(folder: Path) -> Path:
-    run = RunPaths.below(folder).topology
-    return run if run.exists() else DEFAULT_TOPOLOGY
+    """A run that has ended leaves its files behind."""
+    run = RunPaths.below(folder)
+    return run.topology if is_locked(run) and run.topology.exists() else DEFAULT_TOPOLOGY
 
 
 def _wrong(error: ErrorDetails) -> str:

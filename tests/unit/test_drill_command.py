@@ -17,10 +17,12 @@ from atoll.topology import load
 from loadtests.drills import command, whole_set
 from loadtests.drills.command import Options, drills, find_drill, with_rate
 from loadtests.drills.conductor import Course, End, Stage
+from loadtests.drills.document import FOLDER
 from loadtests.drills.figures import Figures, figures
 from loadtests.drills.nearest import nearest
 from loadtests.drills.record import Record
 from loadtests.drills.rehearsal import Over, Rehearsal
+from loadtests.drills.report import write
 from loadtests.drills.scenario import Drill, Limits
 from loadtests.drills.target import Remote, Waits
 from loadtests.drills.verdict import Outcome
@@ -76,9 +78,36 @@ def test_load_on_a_deployment_elsewhere_is_asked_for_first(
 
     monkeypatch.setattr(Remote, "check", fine)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
-    monkeypatch.setattr(Console, "input", lambda *_: answer)
+    monkeypatch.setattr(Console, "input", lambda *_, **__: answer)
     assert main(["drill", "overload", "--entry", "http://127.0.0.1:9"]) == status
     assert message in capsys.readouterr().err
+
+
+def test_who_is_asked_is_told_the_peak_of_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fine(target: Remote, drill: Drill, waits: Waits) -> None: ...
+
+    asked: list[str] = []
+
+    def no(_: Console, question: str, *, markup: bool) -> str:
+        asked.append(question)
+        assert not markup, "or [y/N] is not shown"
+        return "n"
+
+    monkeypatch.setattr(Remote, "check", fine)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(Console, "input", no)
+    entry = ["--entry", "http://127.0.0.1:9"]
+    main(["drill", "overload", *entry, "--rate", "2"])
+    assert asked == ["overload: up to 21.5 visits a second on http://127.0.0.1:9. Begin? [y/N] "]
+    assert main(["drill", "overload", *entry, "--without", "shedding"]) == 3
+    assert len(asked) == 1, "what can't be done is not asked for"
+
+
+def test_what_is_deployed_elsewhere_has_to_be_known(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (FOLDER / "overload.toml").read_text()
+    Path("overload.toml").write_text(text.replace('topology = "local"', 'topology = "nowhere"'))
+    assert main(["drill", "overload.toml", "--entry", "http://127.0.0.1:9", "--yes"]) == 2
+    assert "nowhere.toml is not there" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("wrong", [["--rate", "0"], ["--rate", "fast"], ["--without", "gravity"]])
@@ -92,6 +121,14 @@ def test_a_report_of_another_kind_is_no_earlier_one(capsys: pytest.CaptureFixtur
     Path("other.json").write_text(json.dumps({"schema": "atoll.status/1"}))
     assert main(["drill", "region-loss", "--against", "other.json"]) == 2
     assert "no report of a drill" in capsys.readouterr().err
+
+
+def test_a_report_of_another_drill_is_refused_before_anything_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(report(), Path("old.json"))
+    assert main(["drill", "surge", "--against", "old.json"]) == 2
+    assert "different drills: 'region-loss' and 'surge'" in capsys.readouterr().err
 
 
 def test_another_rate_keeps_the_shape() -> None:

@@ -99,6 +99,23 @@ def standing_replica(*, ejection: bool) -> Users:
     return users
 
 
+def limping_replica(*, retries: bool) -> Users:
+    """A replica answers once a second: hedges win, and soon its region is passed over but for a trial."""
+
+    def users(due: float, number: int, chance: Random) -> Request:
+        hit = in_fault(due) and (not retries or (due - FAULT) % 10.0 < 1.0)
+        away = in_fault(due) and retries and (not hit or chance.random() < 0.5)
+        return request(
+            due,
+            (0.25 if away else 0.15) + hit * chance.random(),
+            region="us-east" if away else "eu-west",
+            service="quote",
+            attempts=1 + (hit and away),
+        )
+
+    return users
+
+
 def too_many(*, shedding: bool) -> Users:
     """Three times as many as there are places, of 8 s each: without shedding, who finds none waits in vain."""
 
@@ -152,6 +169,12 @@ CONTROLS: Mapping[str, tuple[Users, Users, str, float]] = {
         25,
     ),
     "slow-replica": (standing_replica(ejection=True), standing_replica(ejection=False), "settled_s", 25),
+    "limping-replica": (
+        limping_replica(retries=True),
+        limping_replica(retries=False),
+        "during.share.eu-west",
+        15,
+    ),
     "overload": (too_many(shedding=True), too_many(shedding=False), "during.errors.kind.timeout", 42),
     "failing-service": (failing(budget=True), failing(budget=False), "amplification.over_budget", 25),
 }
@@ -163,6 +186,7 @@ def test_every_drill_that_proves_something_is_here() -> None:
         "region-loss": "failover",
         "replica-crash-loop": "retries",
         "slow-replica": "ejection",
+        "limping-replica": "retries",
         "overload": "shedding",
         "failing-service": "budget",
     }

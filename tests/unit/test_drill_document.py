@@ -34,6 +34,7 @@ NEEDED = {
     "partition-link",
     "slow-region",
     "slow-replica",
+    "limping-replica",
     "replica-crash-loop",
     "gateway-loss",
     "store-loss-cache",

@@ -233,10 +233,15 @@ def drill_with(*faults: Fault) -> Drill:
 
 async def test_nothing_is_broken_that_can_not_be_healed_from_here() -> None:
     remote = Remote("http://127.0.0.1:9")
-    with pytest.raises(TargetRefused, match=r"needs kill.*overload, retry-storm, surge"):
+    with pytest.raises(TargetRefused, match=r"needs kill.*overload, retry-storm"):
         await remote.check(drill_with(KILL), unheard)
     with pytest.raises(TargetRefused, match="does not answer"):
         await remote.check(drill_with(), unheard)
+    scales = replace(drill_with(), expectations=(Expectation("autoscaling.turns", at_most=1),))
+    with pytest.raises(TargetRefused, match="judges autoscaling"):
+        await remote.check(scales, unheard)
+    with pytest.raises(TargetRefused, match="--entry: 'localhost:8080' is no address such as"):
+        await Remote("localhost:8080").check(drill_with(), unheard)
     with pytest.raises(TargetRefused, match="leave --without out"):
         await remote.do_without("failover")
 

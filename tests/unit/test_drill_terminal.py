@@ -5,11 +5,12 @@ import pytest
 from rich.console import Console
 from tests.unit.drill_pages import BEGIN_S, NASTY, Story, drill, made, record
 
+from loadtests.drills.compare import compare
 from loadtests.drills.conductor import Conductor, Course
 from loadtests.drills.glance import Glance, glance
 from loadtests.drills.record import Mark, MarkKind, Phases, Record, Way
 from loadtests.drills.scenario import Drill
-from loadtests.drills.terminal import BAR, Summary, bar, line, live
+from loadtests.drills.terminal import BAR, Summary, bar, beside, line, live
 
 STORY = Story(kinds=("refused",), ways=(Way.ENTRY, Way.DNS))
 WHOLE = record(STORY)
@@ -145,6 +146,17 @@ class TestWithoutATerminal:
                 summary.waits(why)
         assert output(plain).count("waiting: eu-west is starting\n") == 1
         assert output(plain).count("waiting: eu-west runs 2") == 1
+
+    def test_beside_an_earlier_run(self) -> None:
+        old, new = made(Story(seed=3)), made(Story(kinds=("refused",), ways=(Way.DNS,), rate=25.0))
+        plain = console(terminal=False)
+        for part in (*beside(compare(old, new)), *beside(compare(old, old))):
+            plain.print(part)
+        said = output(plain)
+        assert "Beside the run of 2026-11-21 20:00:00 UTC\nThen passed, now failed." in said
+        assert "- another rate: 20 visits a second, then 25" in said
+        assert "during.errors" in said and "\u2717 worse" in said
+        assert said.endswith("No figure got better or worse by more than chance explains.\n")
 
     def test_the_verdict_is_a_table(self) -> None:
         plain = console(terminal=False)

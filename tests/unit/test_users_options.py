@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from atoll.cell.facts import RunLock
+from atoll.cell.paths import RunPaths
 from loadtests.drills import scenario, traffic
 from loadtests.drills.record import Way
 from loadtests.drills.scenario import Shape, ShapeKind
@@ -48,11 +50,14 @@ def test_the_topology_of_the_run_in_this_folder_comes_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".atoll").mkdir()
-    run = tmp_path.resolve() / ".atoll" / "topology.toml"
-    run.write_text("")
-    assert read(said()).topology == run
+    paths = RunPaths.below(tmp_path.resolve())
+    paths.root.mkdir()
+    paths.topology.write_text("")
+    lock = RunLock(paths)
+    assert read(said()).topology == paths.topology
     assert read(said("--topology", "other.toml")).topology == Path("other.toml")
+    lock.release()
+    assert read(said()).topology == DEFAULT_TOPOLOGY, "that run has ended"
 
 
 def test_everything_can_be_said() -> None:

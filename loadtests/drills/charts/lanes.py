@@ -97,13 +97,12 @@ def _told(frame: Frame, lane: Lane, events: Sequence[Event]) -> Told:
         f"{when(events)}: {many}{events[0].text}", min(room - SIGN - 8, max(240.0, room * 0.45)), SMALL
     )
     x = min(max(frame.x(events[0].at_s), frame.left + 4), frame.right - 4)
+    left, right = x - SIGN - 1, frame.width - x - SIGN - 1
+    leftwards = width(text, SMALL) > right and left > right
+    text = shorten(text, left if leftwards else right, SMALL)
     takes = SIGN + width(text, SMALL) + 6
-    if x - 5 + takes <= frame.width:
-        return Told(tuple(events), text, x, x - 5, x - 5 + takes, leftwards=False)
-    if x + 5 - takes >= 0:
-        return Told(tuple(events), text, x, x + 5 - takes, x + 5, leftwards=True)
-    text = shorten(text, frame.width - x - SIGN - 2, SMALL)
-    return Told(tuple(events), text, x, x - 5, x + SIGN + 1 + width(text, SMALL), leftwards=False)
+    begin = x + 5 - takes if leftwards else x - 5
+    return Told(tuple(events), text, x, begin, begin + takes, leftwards)
 
 
 def when(events: Sequence[Event]) -> str:

@@ -16,6 +16,20 @@ WORDS = {
     Change.UNSEEN: "not seen in both",
 }
 CLASS = {Change.BETTER: "good", Change.WORSE: "bad"}
+ALIKE = "No figure got better or worse by more than chance explains."
+
+
+def outcomes(compared: Comparison) -> str:
+    """How both ended, in words."""
+    return f"Then {compared.old_outcome}, now {compared.new_outcome}."
+
+
+def cells(one: Compared) -> tuple[str, str, str, str]:
+    """What is said of a figure: then, now, difference, and what became of it."""
+    difference = NOTHING if one.difference is None else said(one.difference, one.unit)
+    if one.difference is not None and one.difference > 0:
+        difference = f"+{difference}"
+    return said(one.old, one.unit), said(one.new, one.unit), difference, WORDS[one.change]
 
 
 def comparison(compared: Comparison | None) -> Markup:
@@ -27,12 +41,10 @@ def comparison(compared: Comparison | None) -> Markup:
     warnings = (tag("li", warning) for warning in compared.warnings)
     return join(
         tag("h2", f"Beside the run of {then}"),
-        tag("p", f"Then {compared.old_outcome}, now {compared.new_outcome}."),
+        tag("p", outcomes(compared)),
         tag("p", "What else differs may be the reason:") if compared.warnings else "",
         tag("ul", *warnings, class_="reasons") if compared.warnings else "",
-        _table("Figures that changed", telling)
-        if telling
-        else tag("p", "No figure got better or worse by more than chance explains."),
+        _table("Figures that changed", telling) if telling else tag("p", ALIKE),
         folded(f"All {len(compared.figures)} figures of both", _table("Every figure", compared.figures)),
     )
 
@@ -52,16 +64,12 @@ def _table(caption: str, figures: Iterable[Compared]) -> Markup:
 
 
 def _row(one: Compared) -> Markup:
-    difference = NOTHING if one.difference is None else said(one.difference, one.unit)
-    if one.difference is not None and one.difference > 0:
-        difference = f"+{difference}"
-    cells = (said(one.old, one.unit), said(one.new, one.unit), difference, WORDS[one.change])
     classes = (None, None, None, CLASS.get(one.change))
     return tag(
         "tr",
         tag("th", tag("code", one.figure), scope="row"),
         *(
             tag("td", cell, class_=class_, data_label=column)
-            for cell, class_, column in zip(cells, classes, COLUMNS[1:], strict=True)
+            for cell, class_, column in zip(cells(one), classes, COLUMNS[1:], strict=True)
         ),
     )
