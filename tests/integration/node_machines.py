@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ from atoll.topology.wiring import write_private
 
 DOMAIN = "atoll.test"
 START_S = 60.0
-END_S = 30.0
+END_S = 60.0
+"""As long as systemd gives a worker, which lets go of its replicas first."""
 PLACES = {
     "us-east": ("Virginia", 38.95, -77.45, "us"),
     "eu-west": ("Ireland", 53.35, -6.26, "eu"),
@@ -35,13 +36,19 @@ SECRETS = (
 )  # fmt: skip
 
 
+async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await look():
+            await asyncio.sleep(0.1)
+
+
 def addresses(count: int) -> list[str]:
     """Nobody else's on this machine: a network of its own for each test process."""
     number = os.getpid()
     return [f"127.{64 + number % 128}.{number // 128 % 256}.{last}" for last in range(1, count + 1)]
 
 
-@dataclass
+@dataclass(eq=False)
 class Machine:
     """One machine: its files, and the roles that run on it."""
 

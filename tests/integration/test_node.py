@@ -1,7 +1,7 @@
 """Regions on machines of their own: real processes of `atoll node`, without Ray, and what goes on between them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 from tests.integration.node_machines import (
     Machine,
     addresses,
+    eventually,
     running,
     start,
     topology,
@@ -32,12 +33,6 @@ us-east = ["http://{origin}"]
 [namespaces.notes]
 level = "eventual"
 """
-
-
-async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await look():
-            await asyncio.sleep(0.1)
 
 
 async def _origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -85,7 +85,7 @@ def test_the_gateway_is_named_after_the_address_unless_it_has_a_name(config: Nod
         ('address = "10.2.0.9"', 'address = "here"', "address"),
         ('address = "10.2.0.9"', 'address = "0.0.0.0"', "the one address"),
         ('data = "', 'data = ".', "whole path"),
-        ('domain = "atoll.internal"', "", "name it, or set `tls = false`"),
+        ('domain = "atoll.internal"', "", "domain is None: certificates are issued under it; name it"),
         ('domain = "atoll.internal"', 'domian = "x"', "did you mean 'domain'"),
         ('domain = "atoll.internal"', "cpus = -1", "cpus"),
         ('domain = "atoll.internal"', "tls = false\n[ports]\nworkers = [9, 8]", "port range 9-8"),

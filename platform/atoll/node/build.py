@@ -42,7 +42,6 @@ STATE_SHARE, CACHE_SHARE, GCS_SHARE = 0.5, 0.25, 0.25
 some on top.
 """
 
-
 log = logging.getLogger(__name__)
 
 

@@ -9,7 +9,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from atoll.cell.ray_head import PortRange, RayPorts
 from atoll.topology.document import Host, Name
@@ -116,9 +124,16 @@ class NodeDocument(_Strict):
     run: Folder = "/run/atoll"
     gateway: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$", max_length=40)
     cpus: int | None = Field(default=None, ge=0, le=1024)
-    domain: Host | None = None
     tls: bool = True
+    domain: Host | None = Field(default=None, validate_default=True)
     ports: PortsDocument = PortsDocument()
+
+    @field_validator("domain")
+    @classmethod
+    def _certified(cls, domain: str | None, info: ValidationInfo) -> str | None:
+        if domain is None and info.data.get("tls"):
+            raise ValueError("certificates are issued under it; name it, or set `tls = false`")
+        return domain
 
 
 def read_node_config(path: Path) -> NodeConfig:
@@ -131,8 +146,7 @@ def read_node_config(path: Path) -> NodeConfig:
             str(path), [Problem("(file)", "unreadable", f"{reason}; give a node's file with --config")]
         ) from error
     try:
-        document = NodeDocument.model_validate(tomllib.loads(text))
-        return _config(document)
+        return _config(NodeDocument.model_validate(tomllib.loads(text)))
     except tomllib.TOMLDecodeError as error:
         raise NodeError(str(path), [Problem("(file)", "not TOML", str(error))]) from error
     except ValidationError as error:
@@ -142,10 +156,6 @@ def read_node_config(path: Path) -> NodeConfig:
 
 
 def _config(document: NodeDocument) -> NodeConfig:
-    if document.tls and document.domain is None:
-        raise ValueError(
-            "with TLS, `domain` says what certificates are issued under; name it, or set `tls = false`"
-        )
     return NodeConfig(
         region=document.region,
         address=document.address,

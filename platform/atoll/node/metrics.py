@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,7 +52,7 @@ def _admits(authorization: str, token: str) -> bool:
     if scheme.lower() == "basic":
         try:
             shown = base64.b64decode(shown, validate=True).decode("latin-1").partition(":")[2]
-        except binascii.Error:
+        except ValueError:  # neither base64 nor ASCII
             return False
     return hmac.compare_digest(shown.strip().encode("latin-1"), token.encode())
 

@@ -23,7 +23,6 @@ from atoll.node.wiring import Node
 from atoll.rpc import Client, Document, RpcError, serve
 from atoll.telemetry.logs import configure
 
-CONTROL = "control.sock"
 DRAIN_ANSWER_S = 15.0
 """How much longer than the deadline an answer is waited for."""
 
@@ -101,7 +100,8 @@ class _Control:
 
 def running(config: NodeConfig) -> dict[str, Path]:
     """The control sockets of the roles that have been started on this machine, by role."""
-    return {name.value: path for name in RoleName if (path := config.run / name / CONTROL).is_socket()}
+    sockets = {name.value: RoleFiles(config.run / name, config.data / name).control for name in RoleName}
+    return {name: path for name, path in sockets.items() if path.is_socket()}
 
 
 async def drain(config: NodeConfig, deadline_s: float) -> dict[str, bool]:

@@ -8,6 +8,7 @@ from random import Random
 
 from atoll.cell.gateway_view import GatewayViews
 from atoll.cell.managed import ManagedProcess, ProcessSpec
+from atoll.cell.status import ProcessState
 from atoll.clock import Clock
 from atoll.node.follow import LOOK_S
 from atoll.node.role import Ready, RoleFailed
@@ -27,7 +28,7 @@ class SingleProcess:
         refresh: Callable[[], Awaitable[None]] | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`refresh` is called every second, `close` when the process has been told to end."""
+        """`refresh` is called every second, `close` before the process is told to end."""
         self._failed = asyncio.Event()
         self._process = ManagedProcess(spec, clock, random, on_end=self._note_end)
         self._refresh = refresh
@@ -108,12 +109,13 @@ class GatewayProcess(SingleProcess):
         self._views = views
 
     async def drain(self, deadline_s: float) -> bool:
-        """A gateway that gives no answer holds nothing that could be waited for."""
+        """One that is not up yet holds nothing. One that is, and gives no answer, is busy rather than empty."""
         self._flag.touch(mode=0o600)
         try:
             async with asyncio.timeout(deadline_s):
-                while (view := await self._views.view(self._own.admin)) is not None:
-                    if view.draining and view.in_flight == 0:
+                while self._process.state is ProcessState.RUNNING:
+                    view = await self._views.view(self._own.admin)
+                    if view is not None and view.draining and view.in_flight == 0:
                         break
                     await asyncio.sleep(DRAIN_POLL_S)
         except TimeoutError:
