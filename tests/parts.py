@@ -21,6 +21,15 @@ PARTS = {
     "unit": (*SIDE_BY_SIDE, "tests/unit"),
     "integration": (*SIDE_BY_SIDE, "tests/integration", "--ignore", "tests/integration/live"),
     "live": ("tests/drills", "tests/integration/live"),
+    "infra": (
+        "--numprocesses",
+        "2",
+        "--dist",
+        "loadfile",
+        "-r",
+        "s",
+        "tests/infra",
+    ),  # it waits most of the time
 }
 REPORTS = Path("build/tests")
 RAN = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}

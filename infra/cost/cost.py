@@ -77,20 +77,15 @@ def costs(plan: Mapping[str, Any], price: Mapping[str, float]) -> dict[str, tupl
         elif kind == "aws_elasticache_replication_group":
             add("cache", address, *([HOURS * values["num_cache_clusters"] * price[values["node_type"]]] * 2))
         elif kind == "aws_vpc_endpoint" and values["vpc_endpoint_type"] == "Interface":
-            zones = sum(
-                1
-                for other in resources
-                if other["type"] == "aws_subnet"
-                and other["name"] == "inner"
-                and _module(other) == _module(each)
-            )
-            add("network", address, *([HOURS * zones * price[kind]] * 2))
+            add("network", address, *([HOURS * _subnets(resources, each, "inner") * price[kind]] * 2))
         elif kind == "aws_eip":
             add("network", address, *([HOURS * price["public address"]] * 2))
         elif kind in KEPT:
             row, times = KEPT[kind]
-            copies = 1 + len(values.get("replica") or ()) if kind == "aws_secretsmanager_secret" else 1
-            add(row, address, *([times * copies * price[kind]] * 2))
+            add(row, address, *([times * _counted(kind, values) * price[kind]] * 2))
+        if kind == "aws_lb" and not values.get("internal"):
+            addresses = _subnets(resources, each, "public")
+            add("network", address, *([HOURS * addresses * price["public address"]] * 2))
     return {row: (sums[row][0], sums[row][1]) for row in ROWS}
 
 
@@ -128,6 +123,24 @@ def _machines(
     base = min(count, share["on_demand_base_capacity"])
     demanded = base + (count - base) * share["on_demand_percentage_above_base_capacity"] / 100
     return each * (demanded + (count - demanded) * price["spot"])
+
+
+def _counted(kind: str, values: Mapping[str, Any]) -> int:
+    """How many times AWS counts one thing: a secret with its copies, an alarm by the figures that it looks at."""
+    if kind == "aws_secretsmanager_secret":
+        return 1 + len(values.get("replica") or ())
+    if kind == "aws_cloudwatch_metric_alarm":
+        return sum(1 for query in values.get("metric_query") or () if query["metric"]) or 1
+    return 1
+
+
+def _subnets(resources: Collection[Mapping[str, Any]], beside: Mapping[str, Any], name: str) -> int:
+    """Subnets of this name in the same module: one in each zone."""
+    return sum(
+        1
+        for other in resources
+        if other["type"] == "aws_subnet" and other["name"] == name and _module(other) == _module(beside)
+    )
 
 
 def _resources(module: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

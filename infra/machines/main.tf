@@ -29,7 +29,7 @@ locals {
 
   role_units = [for role in var.roles : "atoll@${role}.service"]
   enabled = concat(
-    ["amazon-cloudwatch-agent.service", "atoll-ready.service", "atoll-topology.timer", "atoll-secrets.timer"],
+    ["amazon-cloudwatch-agent.service", "logrotate.timer", "atoll-ready.service", "atoll-topology.timer", "atoll-secrets.timer"],
     local.role_units,
     var.drain_s == 0 ? [] : ["atoll-drain.service"],
   )
@@ -47,8 +47,10 @@ locals {
       "/etc/tmpfiles.d/atoll.conf" = "d /var/log/atoll 0750 ${var.user} ${var.user}\n"
       "/etc/sysusers.d/atoll.conf" = "u ${var.user} - \"Atoll\" /var/lib/atoll\n"
       "/etc/logrotate.d/atoll"     = file("${path.module}/logrotate.conf")
-      "/etc/atoll/cloudwatch.json" = jsonencode(local.cloudwatch)
-      "/etc/atoll/prometheus.yaml" = yamlencode(local.prometheus)
+      # A gateway writes a line for each request: in a day that would be more than the disk holds.
+      "/etc/systemd/system/logrotate.timer.d/atoll.conf" = file("${path.module}/logrotate.timer.conf")
+      "/etc/atoll/cloudwatch.json"                       = jsonencode(local.cloudwatch)
+      "/etc/atoll/prometheus.yaml"                       = yamlencode(local.prometheus)
     },
   )
 

@@ -100,7 +100,7 @@ mount_volume() {
   fi
   mount -t ext4 -o noatime,nodev,noexec,nosuid "$device" "$data" ||
     fail "volume $ATOLL_VOLUME can't be mounted on $data, and is not blank: nothing on it was changed"
-  owned "$data"
+  owned -R "$data" # whoever wrote it on another image may have had another number
 }
 
 # --- The release: requirements.txt names everything by its hash, and its own hash is among the settings
@@ -205,12 +205,15 @@ write_figures() { # where the metrics agent of this machine finds its roles' fig
     <<<"[{\"targets\":[$targets],\"labels\":{\"Region\":\"$ATOLL_REGION\",\"Machine\":\"$ATOLL_MACHINE\"}}]"
 }
 
-publish_names() {
+points_here() { [[ $(getent ahostsv4 "$1" | awk '{ print $1; exit }') == "$address" ]]; } # NAME
+
+publish_names() { # not without need: what takes a change of a name stands in one region for all
   local name changes=
-  [[ -n $ATOLL_NAMES ]] || return 0
   for name in $ATOLL_NAMES; do
+    points_here "$name" && continue
     changes+="${changes:+,}{\"Action\":\"UPSERT\",\"ResourceRecordSet\":{\"Name\":\"$name\",\"Type\":\"A\",\"TTL\":10,\"ResourceRecords\":[{\"Value\":\"$address\"}]}}"
   done
+  [[ -n $changes ]] || return 0
   aws route53 change-resource-record-sets --hosted-zone-id "$ATOLL_ZONE_ID" --change-batch "{\"Changes\":[$changes]}" >/dev/null ||
     fail "$ATOLL_NAMES can't be pointed at $address in zone $ATOLL_ZONE_ID"
 }

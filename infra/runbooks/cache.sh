@@ -18,14 +18,16 @@ if [ -z "$user" ]; then
   exit 0
 fi
 
-secret() {
+secret() { # STAGE: prints the value of that stage
   aws secretsmanager get-secret-value --region "$aws_region" --secret-id "$(jq -r '.secrets["cache-password"]' <<<"$region")" \
-    --version-stage "$1" --query SecretString --output text 2>/dev/null || true
+    --version-stage "$1" --query SecretString --output text
 }
 
-# In a file and not among the arguments, which every process of this machine may read.
+# By the environment and a file, not among the arguments, which every process of this machine may read.
+now=$(secret AWSCURRENT)
+before=$(secret AWSPREVIOUS 2>/dev/null) || before=$now # the first one has none before it
 request=$(mktemp)
 trap 'rm -f "$request"' EXIT
-jq -n --arg user "$user" --arg now "$(secret AWSCURRENT)" --arg before "$(secret AWSPREVIOUS)" \
-  '{UserId: $user, AuthenticationMode: {Type: "password", Passwords: ([$now, $before] | map(select(. != "")) | unique)}}' >"$request"
+now=$now before=$before jq -n --arg user "$user" \
+  '{UserId: $user, AuthenticationMode: {Type: "password", Passwords: ([env.now, env.before] | unique)}}' >"$request"
 aws elasticache modify-user --region "$aws_region" --cli-input-json "file://$request" --query Status --output text

@@ -11,6 +11,7 @@ set -euo pipefail
 topology=${1:?which file is the topology?}
 base=${2:-}
 
+regions=$(terraform output -json regions)
 terraform output -json atoll | atoll topology import - ${base:+--base "$base"} --output "$topology"
 atoll topology check "$topology"
 
@@ -22,5 +23,5 @@ while read -r name aws_region bucket; do
     echo "$name does not have it; run this again when it answers" >&2
     missed=1
   fi
-done < <(terraform output -json regions | jq -r 'to_entries[] | "\(.key) \(.value.aws_region) \(.value.config_bucket)"')
+done < <(jq -r 'to_entries[] | "\(.key) \(.value.aws_region) \(.value.config_bucket)"' <<<"$regions")
 exit "$missed"

@@ -3,8 +3,9 @@
 #
 #   infra/runbooks/roll.sh eu-west gateways            # gateways, workers, head, state; in an environment's folder
 #
-# A machine that goes is drained first (its lifecycle hook waits for that). Where there is one machine of a kind, it goes
-# before the next one comes, for they share a volume.
+# All of them, changed or not: a machine that reads a new password has the same template. One that goes is drained first
+# (its lifecycle hook waits for that). Where there is one machine of a kind, it goes before the next one comes, for they
+# share a volume.
 set -euo pipefail
 
 name=${1:?which region?}
@@ -20,15 +21,15 @@ case $kind in
 esac
 
 refresh=$(aws autoscaling start-instance-refresh --region "$aws_region" --auto-scaling-group-name "$group" \
-  --preferences "MinHealthyPercentage=$healthy,SkipMatching=true" --query InstanceRefreshId --output text)
+  --preferences "MinHealthyPercentage=$healthy" --query InstanceRefreshId --output text)
 
 while :; do
-  status=$(aws autoscaling describe-instance-refreshes --region "$aws_region" --auto-scaling-group-name "$group" \
-    --instance-refresh-ids "$refresh" --query 'InstanceRefreshes[0].Status' --output text)
-  echo "$name $kind: $status"
-  case $status in
-    Successful) exit 0 ;;
-    Failed | Cancelled | RollbackFailed | RollbackSuccessful) exit 1 ;;
+  state=$(aws autoscaling describe-instance-refreshes --region "$aws_region" --auto-scaling-group-name "$group" \
+    --instance-refresh-ids "$refresh" --query 'InstanceRefreshes[0].[Status,StatusReason]' --output text)
+  echo "$name $kind: $state"
+  case $state in
+    Successful*) exit 0 ;;
+    Failed* | Cancelled* | RollbackFailed* | RollbackSuccessful*) exit 1 ;;
   esac
   sleep 15
 done

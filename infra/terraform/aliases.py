@@ -62,6 +62,7 @@ module "{alias}" {{
   public_domain = module.domain.public_domain
   peers         = {{ for name, peer in var.regions : name => {{ cidr = peer.cidr }} if name != each.key }}
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -149,6 +150,7 @@ module "atoll" {{
   public_domain = var.public_domain
   domain        = var.domain
   release       = var.release
+  image         = var.image
   steering      = var.steering
   drained       = var.drained
   budget        = var.budget

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +45,15 @@ class Cloud:
         """What an AWS client has to be told to talk to it."""
         return {"AWS_ENDPOINT_URL": self.url}
 
-    def contents(self) -> Any:
-        """All that it holds, by service and kind."""
-        with urllib.request.urlopen(f"{self.url}/moto-api/data.json", timeout=60) as answer:
-            return json.load(answer)
+    def left(self, regions: Iterable[str]) -> tuple[str, ...]:
+        """Networks, but for each region's default one, and load balancers that it still has."""
+        found: list[str] = []
+        for region in regions:
+            networks = self.client("ec2", region).describe_vpcs()["Vpcs"]
+            found += [each["VpcId"] for each in networks if not each["IsDefault"]]
+            balancers = self.client("elbv2", region).describe_load_balancers()["LoadBalancers"]
+            found += [each["LoadBalancerArn"] for each in balancers]
+        return tuple(found)
 
     def client(self, service: str, region: str = "us-east-1") -> Any:
         import boto3  # here, so that without the extra `infra` tests are skipped and say why

@@ -82,7 +82,11 @@ class Terraform:
         )
 
     def destroy(self, timeout_s: float = 600) -> None:
-        self.run("destroy", "-no-color", "-input=false", "-auto-approve", PARALLEL, timeout_s=timeout_s)
+        """Everything, as the state has it: whoever has just applied need not look again."""
+        self.run(
+            *("destroy", "-no-color", "-input=false", "-auto-approve", "-refresh=false", PARALLEL),
+            timeout_s=timeout_s,
+        )
 
     def plan(self, *arguments: str) -> tuple[Change, ...]:
         """What an apply would do, and nothing that only is read or stays."""

@@ -47,6 +47,22 @@ def test_a_region_has_its_factor() -> None:
     assert there["network"] == pytest.approx((146.0, 146.0))
 
 
+def test_a_public_load_balancer_has_an_address_in_each_zone() -> None:
+    cost = script(COST)
+    price = {"aws_lb": 0.1, "public address": 0.01}
+    subnets = [{**_resource("module.m.aws_subnet.x"), "name": "public"} for _ in range(2)]
+    plan = _plan(_resource("module.m.aws_lb.x"), _resource("module.m.aws_lb.y", internal=True), *subnets)
+    assert cost.costs(plan, price)["network"][0] == pytest.approx(730 * (2 * 0.1 + 2 * 0.01))
+
+
+def test_an_alarm_costs_by_the_figures_that_it_looks_at() -> None:
+    cost = script(COST)
+    queries = [{"metric": []}, {"metric": [{}]}, {"metric": [{}]}]
+    kind = "aws_cloudwatch_metric_alarm"
+    plan = _plan(_resource(f"{kind}.x", metric_query=queries), _resource(f"{kind}.y", metric_query=[]))
+    assert cost.costs(plan, {kind: 0.1})["keys, names, alarms"][0] == pytest.approx(0.3)
+
+
 def test_a_machine_without_a_price_is_an_error() -> None:
     cost = script(COST)
     group = _resource(
@@ -70,8 +86,8 @@ def test_every_price_has_a_source_and_its_date_or_says_that_it_is_from_memory() 
 
 def test_the_table_says_which_rows_rest_on_memory() -> None:
     cost = script(COST)
-    price = {"aws_nat_gateway": 0.1, "aws_lb": 0.2, "aws_kms_key": 1.0}
-    plan = _plan(*(_resource(f"{kind}.x") for kind in price))
+    price = {"aws_nat_gateway": 0.1, "aws_lb": 0.2, "aws_kms_key": 1.0, "public address": 0.0}
+    plan = _plan(*(_resource(f"{kind}.x") for kind in price if kind.startswith("aws_")))
     assert cost.shaky(plan, price, {"aws_lb"}) == ["network"]
     assert cost.shaky(plan, price, {"aws_lb", "aws_kms_key"}) == ["network", "keys, names, alarms"]
     assert cost.shaky(plan, price, {"aws_route53_zone"}) == []

@@ -161,6 +161,9 @@ def test_the_user_data_is_small_and_holds_the_machines_own_units_and_no_secret(
         assert f"atoll@{role}.service" in files["/etc/systemd/system/atoll-ready.service.d/roles.conf"]
         assert set(config["runcmd"][-1]) > {f"atoll@{role}.service"}
     assert ("/etc/systemd/system/atoll-drain.service" in files) == (kind in {"workers", "gateways"})
+    assert "WatchdogSec=" in files["/etc/systemd/system/atoll@.service"]
+    assert "OnCalendar=*:0/5" in files["/etc/systemd/system/logrotate.timer.d/atoll.conf"]
+    assert "logrotate.timer" in config["runcmd"][-1]
     json.loads(files["/etc/atoll/cloudwatch.json"])
     assert "PRIVATE KEY-----" not in str(files).replace("/usr/local/lib/atoll/start.sh", "")
 
@@ -218,6 +221,23 @@ def test_a_second_start_changes_nothing(gateway: Machine) -> None:
         assert len({path for path in before if after[path] != before[path]}) > len(SHARED + OWN)
     finally:
         script.write_text(text)
+
+
+def test_names_that_are_right_already_need_nobody(gateway: Machine) -> None:
+    """A reboot works while nobody takes changes of names."""
+    getent = gateway.path("bin/getent")
+    try:
+        for found, changes in ("10.1.16.7", 0), ("10.1.16.8", 1):
+            getent.write_text(
+                f'#!/bin/sh\n[ "$*" = "ahostsv4 gw.eu-west.atoll.internal" ] && echo "{found} STREAM"\n'
+            )
+            getent.chmod(0o755)
+            gateway.around.calls.clear()
+            done = gateway.start()
+            assert done.returncode == 0, done.stderr
+            assert len([call for call in gateway.around.calls if call[0] == "route53"]) == changes
+    finally:
+        getent.unlink()
 
 
 def test_a_new_secret_replaces_its_own_file_alone(gateway: Machine, region: Region) -> None:
@@ -420,12 +440,14 @@ def test_it_attaches_formats_and_mounts_its_volume_and_never_formats_it_again(
     data = keeper.path("var/lib/atoll")
     assert data.is_mount()
     (data / "kept").write_text("yes")
+    os.chown(data / "kept", 4242, 4242)  # the machine before had another image, and other numbers of users
 
     assert keeper.start().returncode == 0  # a reboot that finds it mounted
     subprocess.run(["umount", data], check=True)
     done = keeper.start()  # the next machine
     assert done.returncode == 0 and "gets a file system" not in done.stderr
     assert (data / "kept").read_text() == "yes"
+    assert (data / "kept").stat().st_uid == os.geteuid()
 
 
 def test_a_volume_with_something_else_on_it_is_left_alone(keeper: Machine) -> None:

@@ -111,6 +111,7 @@ module "atoll" {
   public_domain = var.public_domain
   domain        = var.domain
   release       = var.release
+  image         = var.image
   steering      = var.steering
   drained       = var.drained
   budget        = var.budget

@@ -1,5 +1,5 @@
-# Minimal: the cheapest that still survives the loss of a region: two regions, the smallest machines, all workers but the
-# first on spot, the cache on the state machine, one way out.
+# Minimal: the cheapest that still survives the loss of a region, on two continents: the smallest machines, all workers
+# on spot, the cache on the state machine, one way out.
 
 locals {
   environment = "minimal"

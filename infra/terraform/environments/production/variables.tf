@@ -25,6 +25,15 @@ variable "release" {
   })
 }
 
+variable "image" {
+  description = "The machine image by its full name, and its owner, if it is not the one that modules/region names."
+  type = object({
+    owner = optional(string)
+    name  = optional(string)
+  })
+  default = {}
+}
+
 variable "steering" {
   description = "How clients come to a region: latency, geoproximity or accelerator."
   type        = string

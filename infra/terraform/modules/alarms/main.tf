@@ -100,16 +100,44 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   }
 }
 
+# Without one that is valid no other region talks to this one.
+resource "aws_cloudwatch_metric_alarm" "certificate" {
+  alarm_name          = "${local.label}-certificate"
+  alarm_description   = "The certificate that gateways of ${var.name} show to other regions ends soon. Runbook: rotate.md"
+  evaluation_periods  = 1
+  comparison_operator = "LessThanThreshold"
+  threshold           = var.limits.certificate_days
+  treat_missing_data  = "missing" # gateways that tell nothing have alarms of their own
+
+  metric_query {
+    id          = "days"
+    expression  = "(ends - EPOCH(ends)) / 86400"
+    label       = "days until it ends"
+    return_data = true
+  }
+
+  metric_query {
+    id = "ends"
+    metric {
+      namespace   = var.namespace
+      metric_name = "atoll_certificate_expires_timestamp_seconds"
+      dimensions  = { Region = var.name }
+      period      = 300
+      stat        = "Minimum"
+    }
+  }
+}
+
 resource "aws_cloudwatch_composite_alarm" "unwell" {
   alarm_name        = "${local.label}-unwell"
   alarm_description = "The region ${var.name} is unwell; the alarms below say what it is."
   alarm_actions     = [aws_sns_topic.told.arn]
   ok_actions        = [aws_sns_topic.told.arn]
 
-  alarm_rule = join(" OR ", [
-    for name in sort(concat(values(aws_cloudwatch_metric_alarm.figure)[*].alarm_name, [aws_cloudwatch_metric_alarm.errors.alarm_name])) :
-    "ALARM(\"${name}\")"
-  ])
+  alarm_rule = join(" OR ", sort([
+    for alarm in concat(values(aws_cloudwatch_metric_alarm.figure), [aws_cloudwatch_metric_alarm.errors, aws_cloudwatch_metric_alarm.certificate]) :
+    "ALARM(\"${alarm.alarm_name}\")"
+  ]))
 }
 
 resource "aws_sns_topic" "told" {

@@ -37,12 +37,13 @@ variable "mail" {
 }
 
 variable "limits" {
-  description = "From where on a region is unwell: errors in percent of requests, 99th percentile of their time, staleness of peers' state, disks' fill."
+  description = "From where on a region is unwell: errors in percent of requests, 99th percentile of their time, staleness of peers' state, disks' fill, days that its certificate lasts."
   type = object({
-    errors_percent = optional(number, 1)
-    p99_ms         = optional(number, 2000)
-    staleness_s    = optional(number, 30)
-    disk_percent   = optional(number, 80)
+    errors_percent   = optional(number, 1)
+    p99_ms           = optional(number, 2000)
+    staleness_s      = optional(number, 30)
+    disk_percent     = optional(number, 80)
+    certificate_days = optional(number, 14)
   })
   default  = {}
   nullable = false

@@ -30,12 +30,8 @@ module "global" {
   budget        = var.budget
   mail          = var.mail
 
-  regions = {
-    for name, region in local.built : name => {
-      aws_region = region.aws_region
-      public     = region.public
-    }
-  }
+  regions        = { for name, region in var.regions : name => { aws_region = region.aws_region } }
+  load_balancers = { for name, region in local.built : name => region.public }
 }
 
 module "trust" {

@@ -40,6 +40,7 @@ module "us_east_1" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -93,6 +94,7 @@ module "us_west_2" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -146,6 +148,7 @@ module "sa_east_1" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -199,6 +202,7 @@ module "eu_west_1" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -252,6 +256,7 @@ module "eu_central_1" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -305,6 +310,7 @@ module "ap_south_1" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -358,6 +364,7 @@ module "ap_southeast_1" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision
@@ -411,6 +418,7 @@ module "ap_northeast_1" {
   public_domain = module.domain.public_domain
   peers         = { for name, peer in var.regions : name => { cidr = peer.cidr } if name != each.key }
   release       = var.release
+  image         = var.image
   tags          = var.tags
 
   secrets_revision = var.secrets_revision

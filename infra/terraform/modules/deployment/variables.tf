@@ -61,7 +61,7 @@ variable "public_zone" {
 }
 
 variable "public_domain" {
-  description = "What clients ask for; each region is REGION.PUBLIC_DOMAIN besides."
+  description = "What clients ask for; each region is REGION.PUBLIC_DOMAIN besides. Only Amazon's authority may sign for it and for names below it."
   type        = string
 
   validation {
@@ -83,6 +83,15 @@ variable "release" {
     requirements_sha256 = string
     index_url           = optional(string)
   })
+}
+
+variable "image" {
+  description = "The machine image; what is left out is as modules/region has it."
+  type = object({
+    owner = optional(string)
+    name  = optional(string)
+  })
+  default = {}
 }
 
 variable "steering" {

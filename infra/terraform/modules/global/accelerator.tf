@@ -6,7 +6,7 @@ locals {
 }
 
 resource "aws_globalaccelerator_accelerator" "this" {
-  # checkov:skip=CKV_AWS_75: gateways log each request, with the client's address that it keeps
+  # checkov:skip=CKV_AWS_75: gateways log each request
   for_each = local.accelerated
 
   name            = var.environment
@@ -38,8 +38,8 @@ resource "aws_globalaccelerator_endpoint_group" "region" {
   traffic_dial_percentage = contains(var.drained, each.key) ? 0 : 100
 
   endpoint_configuration {
-    endpoint_id                    = each.value.public.arn
-    client_ip_preservation_enabled = true # steering and residency go by the client's address
+    endpoint_id                    = var.load_balancers[each.key].arn
+    client_ip_preservation_enabled = false # AWS has it for no load balancer that ends TLS
   }
 }
 

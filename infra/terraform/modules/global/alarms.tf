@@ -1,5 +1,5 @@
 # Alarms on steering's own health checks, whose metrics are in us-east-1 alone; alarms on what goes on in a region are
-# that region's (modules/region/alarms.tf). One region out is what Atoll is built for: it is told. Two at once is what
+# that region's (modules/alarms). One region out is what Atoll is built for: it is told. Two at once is what
 # nobody sleeps through: it has a topic of its own, to be wired to a pager.
 
 resource "aws_sns_topic" "told" {
@@ -91,20 +91,42 @@ resource "aws_cloudwatch_metric_alarm" "out" {
 }
 
 locals {
-  names = sort(keys(var.regions))
-  pairs = [
-    for pair in setproduct(local.names, local.names) :
-    "(${join(" AND ", [for name in pair : "ALARM(\"${aws_cloudwatch_metric_alarm.out[name].alarm_name}\")"])})"
-    if index(local.names, pair[0]) < index(local.names, pair[1])
-  ]
+  # Its health check by a region's name, as a formula can hold it.
+  checks = { for name, check in aws_route53_health_check.region : "in_${replace(name, "-", "_")}" => check.id }
 }
 
-resource "aws_cloudwatch_composite_alarm" "two_out" {
-  count = length(local.pairs) > 0 ? 1 : 0
+# Regions that are in are counted; one that says nothing is out. It is no composite of the alarms above, for CloudWatch
+# deletes none that a composite still names, and Terraform would delete a region's before it changes the rule.
+resource "aws_cloudwatch_metric_alarm" "two_out" {
+  count = length(var.regions) > 1 ? 1 : 0
 
-  alarm_name        = "atoll-${var.environment}-two-regions-out"
-  alarm_description = "Steering sends no client to two regions at least. Runbook: lose-a-region.md"
-  alarm_rule        = join(" OR ", local.pairs)
-  alarm_actions     = [aws_sns_topic.paged.arn]
-  ok_actions        = [aws_sns_topic.paged.arn]
+  alarm_name          = "atoll-${var.environment}-two-regions-out"
+  alarm_description   = "Steering sends no client to two regions at least. Runbook: lose-a-region.md"
+  evaluation_periods  = 1
+  comparison_operator = "LessThanThreshold"
+  threshold           = length(var.regions) - 1
+  treat_missing_data  = "breaching"
+  alarm_actions       = [aws_sns_topic.paged.arn]
+  ok_actions          = [aws_sns_topic.paged.arn]
+
+  metric_query {
+    id          = "regions"
+    expression  = "SUM([${join(", ", keys(local.checks))}])"
+    label       = "regions that are in"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = local.checks
+    content {
+      id = metric_query.key
+      metric {
+        namespace   = "AWS/Route53"
+        metric_name = "HealthCheckStatus"
+        dimensions  = { HealthCheckId = metric_query.value }
+        period      = 60
+        stat        = "Minimum"
+      }
+    }
+  }
 }

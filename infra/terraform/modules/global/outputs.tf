@@ -1,8 +1,3 @@
-output "public_url" {
-  description = "Where clients go."
-  value       = "https://${var.public_domain}"
-}
-
 output "topics" {
   description = "Where alarms are published: `told` for what can wait, `paged` for what can't."
   value       = { told = aws_sns_topic.told.arn, paged = aws_sns_topic.paged.arn }

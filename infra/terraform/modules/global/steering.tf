@@ -4,6 +4,8 @@
 # A region is taken out when its gateways say that they can serve nothing from anywhere, or say nothing: about
 # interval x failures after, plus the 60 s for which a resolver may keep an alias to a load balancer. Until then its
 # gateways forward to other regions, so this is for the loss of a region's gateways or network.
+#
+# A check follows from the map of regions alone, so that a region can be drained while nothing of it answers.
 
 locals {
   by_dns = { for name, region in var.regions : name => region if var.steering != "accelerator" }
@@ -13,7 +15,7 @@ resource "aws_route53_health_check" "region" {
   for_each = var.regions
 
   type              = "HTTPS"
-  fqdn              = aws_route53_record.region[each.key].name
+  fqdn              = "${each.key}.${var.public_domain}"
   port              = 443
   resource_path     = "/-/readyz"
   enable_sni        = true
@@ -37,8 +39,8 @@ resource "aws_route53_record" "region" {
   type    = "A"
 
   alias {
-    name                   = each.value.public.dns_name
-    zone_id                = each.value.public.zone_id
+    name                   = var.load_balancers[each.key].dns_name
+    zone_id                = var.load_balancers[each.key].zone_id
     evaluate_target_health = false # whoever asks for this region by name wants it and no other
   }
 }
@@ -54,8 +56,8 @@ resource "aws_route53_record" "steered" {
   health_check_id = aws_route53_health_check.region[each.key].id
 
   alias {
-    name                   = each.value.public.dns_name
-    zone_id                = each.value.public.zone_id
+    name                   = var.load_balancers[each.key].dns_name
+    zone_id                = var.load_balancers[each.key].zone_id
     evaluate_target_health = true
   }
 

@@ -14,27 +14,32 @@ variable "public_domain" {
 }
 
 variable "regions" {
-  description = "Every region that runs."
+  description = "Every region, as the map has it: nothing that would have to be asked of the region itself."
   type = map(object({
     aws_region = string
-    public = object({
-      dns_name = string # of the public load balancer
-      zone_id  = string
-      arn      = string
-    })
   }))
 
   validation {
-    condition     = length(var.regions) > 0
-    error_message = "At least one region is needed."
+    condition     = contains(range(1, 11), length(var.regions))
+    error_message = "There are 1 to 10 regions: an alarm looks at no more than ten health checks."
   }
+}
+
+variable "load_balancers" {
+  description = "The public load balancer of every region."
+  type = map(object({
+    dns_name = string
+    zone_id  = string
+    arn      = string
+  }))
 }
 
 variable "steering" {
   description = <<-TEXT
     How clients come to a region: "latency" (by what Route 53 has measured between networks and AWS regions),
     "geoproximity" (by distance, pulled by `bias`), "accelerator" (one anycast address through Global Accelerator: moves
-    clients in seconds whatever they cache, at a price).
+    clients in seconds whatever they cache, at a price, and gateways no longer see clients' addresses: not for services
+    whose residency goes by them).
   TEXT
   type        = string
   default     = "latency"

@@ -4,7 +4,8 @@ resource "aws_s3_bucket" "config" {
   # checkov:skip=CKV_AWS_18: what machines read of it is in CloudTrail's data events, where an account wants those
   # checkov:skip=CKV_AWS_144: each region has its own, with the same content
   # checkov:skip=CKV2_AWS_62: nobody waits for a change of it; machines ask every minute
-  bucket = "${local.full_name}-${local.account}"
+  bucket        = "${local.full_name}-${local.account}"
+  force_destroy = true # copies all, and their old versions would keep a region from being removed
 }
 
 resource "aws_s3_bucket_versioning" "config" {

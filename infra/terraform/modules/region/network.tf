@@ -3,11 +3,19 @@
 
 data "aws_availability_zones" "here" {
   # checkov:skip=CKV_AWS_394: only the first ones by name are taken, and a zone that is added gets a later letter
-  state = "available"
+  state            = "available"
+  exclude_zone_ids = ["use1-az3"] # too old for most types of instance
 
   filter {
     name   = "opt-in-status"
     values = ["opt-in-not-required"]
+  }
+
+  lifecycle {
+    postcondition {
+      condition     = length(self.names) >= var.region.availability_zones
+      error_message = "${var.region.aws_region} has ${length(self.names)} availability zones for this account, ${var.name} asks for ${var.region.availability_zones}: lower its availability_zones."
+    }
   }
 }
 

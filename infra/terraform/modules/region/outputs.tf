@@ -25,11 +25,6 @@ output "vpc_id" {
   value       = aws_vpc.this.id
 }
 
-output "cidr" {
-  description = "All its addresses."
-  value       = var.region.cidr
-}
-
 output "linked_cidr" {
   description = "The addresses that other regions talk to: gateways, their inner load balancer, and the agent."
   value       = local.linked_cidr

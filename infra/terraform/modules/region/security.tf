@@ -2,9 +2,10 @@
 # is open.
 
 locals {
+  # AWS takes no apostrophe in what describes a group or a rule.
   groups = merge({
     public-lb = "Load balancer for clients"
-    inner-lb  = "Load balancer for the own services and other regions' gateways"
+    inner-lb  = "Load balancer for the own services and for gateways of other regions"
     gateways  = "Gateways"
     head      = "Ray head"
     workers   = "Ray workers"

@@ -6,6 +6,10 @@ variable "environment" {
     condition     = can(regex("^[a-z][a-z0-9]{1,9}$", var.environment))
     error_message = "An environment is named by 2 to 10 small letters and digits, a letter first: load balancers' names have 32 places."
   }
+  validation {
+    condition     = var.environment != "internal"
+    error_message = "AWS keeps the name internal for itself: no load balancer's name may begin with internal-."
+  }
 }
 
 variable "name" {
@@ -90,8 +94,8 @@ variable "region" {
     error_message = "Latitude lies between -90 and 90 degrees, longitude between -180 and 180."
   }
   validation {
-    condition     = can(cidrhost(var.region.cidr, 0)) && endswith(var.region.cidr, "/16")
-    error_message = "A region's addresses are an IPv4 /16, such as 10.1.0.0/16."
+    condition     = can(regex("^[0-9]+\\.[0-9]+\\.0\\.0/16$", var.region.cidr)) && can(cidrhost(var.region.cidr, 0))
+    error_message = "A region's addresses are an IPv4 /16 by its first address, such as 10.1.0.0/16."
   }
   validation {
     condition     = contains(range(2, 5), var.region.availability_zones)
@@ -129,8 +133,8 @@ variable "region" {
     error_message = "A volume has at least 4 GiB."
   }
   validation {
-    condition     = var.region.cache.nodes >= 1
-    error_message = "A cache has at least one node."
+    condition     = contains(range(1, 7), var.region.cache.nodes)
+    error_message = "A cache has 1 to 6 nodes."
   }
 }
 
@@ -140,15 +144,15 @@ variable "peers" {
   default     = {}
 
   validation {
-    condition     = alltrue([for peer in var.peers : can(cidrhost(peer.cidr, 0)) && endswith(peer.cidr, "/16")])
-    error_message = "A peer's addresses are an IPv4 /16, such as 10.2.0.0/16."
+    condition     = alltrue([for peer in var.peers : can(regex("^[0-9]+\\.[0-9]+\\.0\\.0/16$", peer.cidr)) && can(cidrhost(peer.cidr, 0))])
+    error_message = "A peer's addresses are an IPv4 /16 by its first address, such as 10.2.0.0/16."
   }
   validation {
     condition     = !contains(keys(var.peers), var.name)
     error_message = "A region is no peer of its own."
   }
   validation {
-    condition     = length(distinct([for cidr in concat([var.region.cidr], values(var.peers)[*].cidr) : cidrhost(cidr, 0)])) == length(var.peers) + 1
+    condition     = length(distinct(concat([var.region.cidr], values(var.peers)[*].cidr))) == length(var.peers) + 1
     error_message = "Each region needs addresses of its own: two have the same cidr."
   }
 }

@@ -25,14 +25,12 @@ variables {
   budget        = 100
   mail          = ["oncall@example.com"]
   regions = {
-    us-east = {
-      aws_region = "us-east-1"
-      public     = { dns_name = "a.example", zone_id = "Z2", arn = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/net/a/1" }
-    }
-    eu-west = {
-      aws_region = "eu-west-1"
-      public     = { dns_name = "b.example", zone_id = "Z3", arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/b/1" }
-    }
+    us-east = { aws_region = "us-east-1" }
+    eu-west = { aws_region = "eu-west-1" }
+  }
+  load_balancers = {
+    us-east = { dns_name = "a.example", zone_id = "Z2", arn = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/net/a/1" }
+    eu-west = { dns_name = "b.example", zone_id = "Z3", arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/b/1" }
   }
 }
 
@@ -52,6 +50,20 @@ run "by_latency" {
   assert {
     condition     = !anytrue([for check in aws_route53_health_check.region : check.disabled])
     error_message = "No region is drained."
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.two_out[0].threshold == 1 && contains(aws_cloudwatch_metric_alarm.two_out[0].metric_query[*].expression, "SUM([in_eu_west, in_us_east])")
+    error_message = "Of two regions fewer than one is in when both are out."
+  }
+}
+
+run "a_region_alone" {
+  variables {
+    regions = { eu-west = { aws_region = "eu-west-1" } }
+  }
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.two_out) == 0
+    error_message = "There are no two that could be out."
   }
 }
 
@@ -78,6 +90,10 @@ run "by_accelerator" {
   assert {
     condition     = aws_globalaccelerator_endpoint_group.region["eu-west"].traffic_dial_percentage == 0 && aws_globalaccelerator_endpoint_group.region["us-east"].traffic_dial_percentage == 100
     error_message = "A drained region gets nothing."
+  }
+  assert {
+    condition     = !anytrue([for group in aws_globalaccelerator_endpoint_group.region : one(group.endpoint_configuration).client_ip_preservation_enabled])
+    error_message = "AWS preserves no client's address for a load balancer that ends TLS."
   }
 }
 

@@ -33,6 +33,14 @@ run "an_environment_with_a_hyphen" {
   expect_failures = [var.environment]
 }
 
+run "an_environment_whose_name_aws_keeps" {
+  command = plan
+  variables {
+    environment = "internal"
+  }
+  expect_failures = [var.environment]
+}
+
 run "a_name_too_long_for_a_load_balancer" {
   command = plan
   variables {
@@ -63,6 +71,22 @@ run "addresses_that_are_no_16" {
     region = { aws_region = "eu-west-1", title = "Ireland", latitude = 53.35, longitude = -6.26, zone = "eu", cidr = "10.1.0.0/20" }
   }
   expect_failures = [var.region]
+}
+
+run "addresses_by_another_than_the_first" {
+  command = plan
+  variables {
+    region = { aws_region = "eu-west-1", title = "Ireland", latitude = 53.35, longitude = -6.26, zone = "eu", cidr = "10.1.2.0/16" }
+  }
+  expect_failures = [var.region]
+}
+
+run "more_zones_than_there_are" {
+  command = plan
+  variables {
+    region = { aws_region = "eu-west-1", title = "Ireland", latitude = 53.35, longitude = -6.26, zone = "eu", cidr = "10.1.0.0/16", availability_zones = 4 }
+  }
+  expect_failures = [data.aws_availability_zones.here]
 }
 
 run "one_zone_alone" {
@@ -129,6 +153,14 @@ run "a_volume_too_small" {
   expect_failures = [var.region]
 }
 
+run "a_cache_of_seven" {
+  command = plan
+  variables {
+    region = { aws_region = "eu-west-1", title = "Ireland", latitude = 53.35, longitude = -6.26, zone = "eu", cidr = "10.1.0.0/16", cache = { nodes = 7 } }
+  }
+  expect_failures = [var.region]
+}
+
 run "a_peer_with_the_same_addresses" {
   command = plan
   variables {
@@ -184,4 +216,3 @@ run "a_retention_unknown_to_cloudwatch" {
   }
   expect_failures = [var.log_retention_days]
 }
-

@@ -145,6 +145,29 @@ run "nothing_is_open_but_the_public_door" {
   }
 }
 
+run "aws_takes_what_describes_groups_and_rules" {
+  command = plan
+  variables {
+    peers = { us-east = { cidr = "10.2.0.0/16" } }
+  }
+
+  assert {
+    condition = alltrue([
+      for text in concat(
+        values(aws_security_group.this)[*].description,
+        values(aws_vpc_security_group_ingress_rule.flow)[*].description,
+        values(aws_vpc_security_group_egress_rule.flow)[*].description,
+        values(aws_vpc_security_group_ingress_rule.peer)[*].description,
+        values(aws_vpc_security_group_egress_rule.peer)[*].description,
+        values(aws_vpc_security_group_egress_rule.s3)[*].description,
+        values(aws_vpc_security_group_egress_rule.https)[*].description,
+        [aws_vpc_security_group_ingress_rule.clients.description],
+      ) : can(regex("^[A-Za-z0-9 ._:/()#,@\\[\\]+=&;{}!$*-]{1,255}$", text))
+    ])
+    error_message = "EC2 refuses an apostrophe, and other signs, in a description."
+  }
+}
+
 run "without_peers" {
   command = plan
 
