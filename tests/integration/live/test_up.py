@@ -37,10 +37,16 @@ def test_the_very_first_requests_go_where_they_should(run: Run) -> None:
 @pytest.mark.parametrize(("place", "region"), REGIONS.items())
 def test_each_place_is_answered_by_its_region(run: Run, place: str, region: str) -> None:
     for path in ("/catalog/search?q=dub", "/quote?from=IE&to=JP&weight_g=120"):
-        response = run.ask(path, place)
-        assert response.status_code == 200, response.text
-        assert response.headers["atoll-region"] == region
-    assert run.ask("/quote?from=IE&to=JP&weight_g=120", place).json()["served_by"]["region"] == region
+
+        def answered_there(path: str = path) -> bool:
+            response = run.ask(path, place)
+            assert response.status_code == 200, response.text
+            return response.headers["atoll-region"] == region
+
+        # A drill before this may have ended here: a region that is back takes its share up over 10 s.
+        run.until(answered_there, 30, f"{region} answers {place}")
+    served = run.ask("/quote?from=IE&to=JP&weight_g=120", place)
+    assert served.json()["served_by"]["region"] == served.headers["atoll-region"]
 
 
 @pytest.mark.parametrize("place", PLACES)

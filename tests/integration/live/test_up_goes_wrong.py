@@ -24,6 +24,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 def test_a_taken_port_is_named(run: Run) -> None:
     with socket.socket() as taken:
+        # As what really takes a port: ended connections of an earlier test (TIME_WAIT) keep no listener away.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", run.base))
         taken.listen()
         done = run.atoll("up", "--detach")
