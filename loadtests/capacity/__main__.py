@@ -4,23 +4,30 @@ import argparse
 import asyncio
 import sys
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.status import Status
 
 from atoll.cell.client import NotRunning, OperationFailed, connect
 from atoll.cell.paths import RunPaths
 from atoll.cell.status import RunStatus
 from atoll.cli.values import duration, positive
 from loadtests.bench.workbench import ROOT, machine
+from loadtests.capacity.idle import MachineBusy, check_idle
 from loadtests.capacity.objectives import Objectives
-from loadtests.capacity.report import Report, show, write
-from loadtests.capacity.run import ALONE, SPILL, CapacityError, Settings, check_idle, search
+from loadtests.capacity.report import Report, Step, show, write
+from loadtests.capacity.run import ALONE, SPILL, Settings, search
 from loadtests.drills.lock import DrillRunning, drill_lock
 from loadtests.drills.traffic import TrafficFailed
 
 _MODES = {"alone": ALONE, "spill": SPILL}
+
+
+class CapacityError(Exception):
+    """There is nothing to measure; says why, and what to do."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--errors", type=float, default=0.001, metavar="SHARE", help="objective")
     found.add_argument(
-        "--wait", type=duration(most_s=8), default=4.0, metavar="DURATION", help="of a request at a replica"
+        "--wait", type=duration(most_s=8), default=8.0, metavar="DURATION", help="of a request at a replica"
     )
     found.add_argument("--start", type=positive, default=8.0, metavar="RATE", help="requests a second")
     found.add_argument("--most", type=positive, default=400.0, metavar="RATE")
@@ -57,7 +64,7 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         report = asyncio.run(_run(arguments, objectives, console))
-    except (CapacityError, DrillRunning, NotRunning, OperationFailed, TrafficFailed) as error:
+    except (CapacityError, DrillRunning, MachineBusy, NotRunning, OperationFailed, TrafficFailed) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
     except KeyboardInterrupt:
@@ -73,9 +80,15 @@ async def _run(arguments: argparse.Namespace, objectives: Objectives, console: C
     supervisor = await connect(paths)
     status = await supervisor.status()
     region = _region(status, arguments.region)
-    await check_idle()
+    await check_idle(paths)
     settings = Settings(
         arguments.wait, arguments.settle, arguments.measure, arguments.start, arguments.most, arguments.seed
+    )
+    console.print(
+        f"requests come in at {region}; each rate takes {settings.seconds(objectives.p99_s):.0f} s or, where replicas "
+        "are added, more, and a search about ten rates",
+        highlight=False,
+        soft_wrap=True,
     )
     report = Report(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -91,13 +104,29 @@ async def _run(arguments: argparse.Namespace, objectives: Objectives, console: C
         tempfile.TemporaryDirectory(prefix="atoll-capacity-") as folder,
         console.status("starting") as line,
     ):
+        progress = _Told(console, line, settings.seconds(objectives.p99_s))
         for mode in arguments.mode or _MODES:
             report.modes.append(
                 await search(
-                    _MODES[mode], supervisor, status, region, objectives, settings, Path(folder), line.update
+                    _MODES[mode], supervisor, status, region, objectives, settings, Path(folder), progress
                 )
             )
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Progress for people: a line for each rate, and in a terminal what is measured now."""
+
+    console: Console
+    line: Status
+    takes_s: float
+
+    def begins(self, mode: str, rate: float) -> None:
+        self.line.update(f"{mode}: {rate:.1f} requests a second, for {self.takes_s:.0f} s or more")
+
+    def ended(self, mode: str, step: Step) -> None:
+        self.console.print(f"{mode}: {step.words}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _region(status: RunStatus, wanted: str | None) -> str:

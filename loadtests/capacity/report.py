@@ -30,6 +30,18 @@ class Step:
     judgement: Judgement
     why: str
 
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        seen = self.seen
+        came = ", ".join(f"{region} {share:.0%}" for region, share in seen.shares.items())
+        figures = (
+            f"{seen.errors} of {seen.requests} failed, p50 {_ms(seen.p50_s)} ms, p99 {_ms(seen.p99_s)} ms, "
+            f"{seen.busy:.0%} of the machine in use"
+        )
+        told = f"{self.judgement}: {self.why}" if self.why else str(self.judgement)
+        return f"{seen.rate:.1f}/s {told} ({figures}{f'; answered by {came}' if came else ''})"
+
 
 @dataclass(frozen=True, slots=True)
 class Mode:

@@ -105,7 +105,8 @@ class Search:
         good, bad = self._good(), self._bad()
         if bad is None:
             return Found(good, Bound.NOTHING if good is None else Bound.ASKED, None)
-        machine = Judgement.BUSY in self._tallies[bad].judgements
+        # Where objectives broke with room on the machine, they are the limit, whatever else was seen there.
+        machine = Judgement.BROKEN not in self._tallies[bad].judgements
         if good is None and not machine:
             return Found(None, Bound.NOTHING, bad)
         return Found(good, Bound.MACHINE if machine else Bound.OBJECTIVES, bad)

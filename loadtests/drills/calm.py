@@ -23,6 +23,12 @@ def restless(status: RunStatus) -> str:
             return f"{name} is {region.state.value}" + (f" ({region.detail})" if region.detail else "")
         if doubters := sorted(gateway for gateway, seen in region.health.items() if seen != "healthy"):
             return f"{name} is not trusted by {', '.join(doubters)}"
+    return scaling(status)
+
+
+def scaling(status: RunStatus) -> str:
+    """Where Serve has other replicas than it wants, in words; empty if that is nowhere so."""
+    for name, region in status.regions.items():
         for service, count in sorted(region.replicas.items()):
             if count.running != count.target:
                 return f"{name} runs {count.running} of {service}, and wants {count.target}"

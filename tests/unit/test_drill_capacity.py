@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -9,10 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.drill_records import BEGIN, request
+from tests.unit.drill_statuses import REGION, RUN
 
+from atoll.cell.status import ReplicaCount, RunStatus
+from loadtests.capacity.idle import MachineBusy, read_used, refuse
 from loadtests.capacity.objectives import Judgement, Measured, Objectives, judge, measured
 from loadtests.capacity.report import Mode, Report, Step, drawn, write
 from loadtests.capacity.search import RESOLUTION, Bound, Found, Search
+from loadtests.capacity.settling import LONGEST_S, STILL_S, Settling
 
 OBJECTIVES = Objectives(p99_s=2.0)
 MOST = 1000.0
@@ -124,6 +129,24 @@ def test_a_machine_that_is_busy_from_the_first() -> None:
     assert (found.rate, found.bound) == (None, Bound.MACHINE)
 
 
+@pytest.mark.parametrize(
+    ("judgements", "bound"),
+    [
+        ((Judgement.BUSY, Judgement.BUSY), Bound.MACHINE),
+        ((Judgement.BUSY, Judgement.BROKEN), Bound.OBJECTIVES),
+    ],
+)
+def test_objectives_that_broke_with_room_on_the_machine_are_the_limit(
+    judgements: tuple[Judgement, ...], bound: Bound
+) -> None:
+    looking = Search(8.0, 8.0 * 1.05)
+    for _ in range(2):
+        looking.saw(8.0, Judgement.HELD)
+    for judgement in judgements:
+        looking.saw(8.4, judgement)
+    assert looking.found() == Found(8.0, bound, 8.4)
+
+
 def test_a_system_that_never_holds() -> None:
     found, asked = run(queue(0.001))
     assert (found.rate, found.bound) == (None, Bound.NOTHING)
@@ -226,3 +249,61 @@ def test_a_curve_has_one_point_a_rate() -> None:
 def test_a_result_in_words() -> None:
     assert "above it the objectives don't hold" in report().modes[0].words
     assert Mode("x", (), Found(None, Bound.NOTHING, 8.0)).words == "x: nothing; no rate that was tried holds"
+
+
+@pytest.mark.parametrize(
+    ("busy", "own", "words"),
+    [(0.50, 0.48, None), (0.30, 0.10, "others than this run use 20%"), (0.85, 0.83, "this run uses 83%")],
+)
+def test_only_what_others_use_is_held_against_a_search(busy: float, own: float, words: str | None) -> None:
+    if words is None:
+        refuse(busy, own)
+        return
+    with pytest.raises(MachineBusy, match=words):
+        refuse(busy, own)
+
+
+def test_the_processor_time_of_a_process_whose_name_is_odd() -> None:
+    assert read_used("7 (a) b) (c)) S 1 7 7 0 -1 4194304 100 0 0 0 250 30 9 9 35 15 1 0 99 1568416\n") == 280
+
+
+def test_each_step_is_told_in_a_line() -> None:
+    seen = Measured(12.0, 240, 1, 2.031, 4.2, 0.41, {"us": 0.75, "ie": 0.25})
+    assert Step(seen, Judgement.HELD, "").words == (
+        "12.0/s held (1 of 240 failed, p50 2,031 ms, p99 4,200 ms, 41% of the machine in use; "
+        "answered by us 75%, ie 25%)"
+    )
+    nobody = Measured(12.0, 0, 0, None, None, 0.41, {})
+    assert Step(nobody, Judgement.BROKEN, "nobody came").words.startswith(
+        "12.0/s broken: nobody came (0 of 0 failed"
+    )
+
+
+def quotes(running: int, target: int) -> RunStatus:
+    return replace(
+        RUN, regions={"eu-west": replace(REGION, replicas={"quote": ReplicaCount(running, target)})}
+    )
+
+
+def settled_at(settling: Settling, states: dict[float, RunStatus], until: float = 300.0) -> float:
+    """When it says so, asked once a second; `states` are those from some second on."""
+    now, state = 0.0, quotes(1, 1)
+    while now <= until:
+        state = states.get(now, state)
+        if settling.saw(now, state):
+            return now
+        now += 1.0
+    raise AssertionError("it never settles")
+
+
+def test_a_load_has_settled_once_no_replica_came_or_went_for_a_while() -> None:
+    assert settled_at(Settling(0.0, 15.0), {}) == 15.0, "at the earliest"
+    grown = {4.0: quotes(1, 3), 12.0: quotes(2, 3), 21.0: quotes(3, 3)}
+    assert settled_at(Settling(0.0, 15.0), grown) == 20.0 + STILL_S
+    in_turn = {4.0: quotes(2, 2), 10.0: quotes(3, 3)}
+    assert settled_at(Settling(0.0, 5.0), in_turn) == 10.0 + STILL_S, "between two looks a replica came"
+
+
+def test_what_never_settles_is_measured_as_it_is() -> None:
+    assert settled_at(Settling(0.0, 15.0), {0.0: quotes(1, 2)}) == LONGEST_S
+    assert settled_at(Settling(0.0, 200.0), {0.0: quotes(1, 2)}) == 200.0, "no sooner than was asked for"
