@@ -57,7 +57,7 @@ class Terraform:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, timeout_s: float = 600) -> str:
+    def run(self, *arguments: str, timeout_s: float = 1200) -> str:
         """Standard output of a command; TerraformError if it fails."""
         done = subprocess.run(
             ["terraform", *arguments],
@@ -76,12 +76,12 @@ class Terraform:
         plugins = () if PLUGINS is None else (f"-plugin-dir={PLUGINS}",)
         self.run("init", "-no-color", "-backend=false", "-input=false", *plugins)
 
-    def apply(self, *arguments: str, timeout_s: float = 600) -> None:
+    def apply(self, *arguments: str, timeout_s: float = 1200) -> None:
         self.run(
             "apply", "-no-color", "-input=false", "-auto-approve", PARALLEL, *arguments, timeout_s=timeout_s
         )
 
-    def destroy(self, timeout_s: float = 600) -> None:
+    def destroy(self, timeout_s: float = 1200) -> None:
         """Everything, as the state has it: whoever has just applied need not look again."""
         self.run(
             *("destroy", "-no-color", "-input=false", "-auto-approve", "-refresh=false", PARALLEL),

@@ -16,10 +16,9 @@ from tests.infra.cloud import Cloud
 from tests.infra.deployment import FRANKFURT, Deployment, copied
 from tests.infra.terraform import ROOT, Change, TerraformError
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("apply")]
+pytestmark = [pytest.mark.timeout(2400), pytest.mark.xdist_group("apply")]
 
 THREE = {"us-east", "eu-west", "ap-northeast"}
-AS_IT_IS = "-refresh=false"  # right after an apply or a plan that has looked at everything
 AWS_REGIONS = ("us-east-1", "eu-west-1", "ap-northeast-1", "eu-central-1")
 MODULE = {
     "us-east": "module.atoll.module.us_east_1",
@@ -55,7 +54,7 @@ def history(provider: None, cloud: Cloud, tmp_path_factory: pytest.TempPathFacto
     second = terraform.plan()
 
     deployment.add(FRANKFURT)
-    added = terraform.plan(AS_IT_IS)
+    added = terraform.plan()
     terraform.apply("plan")
     four = terraform.output("atoll")
     there = cloud.left(AWS_REGIONS)
@@ -63,7 +62,7 @@ def history(provider: None, cloud: Cloud, tmp_path_factory: pytest.TempPathFacto
     lost, lost_global = _while_lost(deployment)
 
     deployment.remove(FRANKFURT)
-    removed = terraform.plan(AS_IT_IS)
+    removed = terraform.plan()
     terraform.apply("plan")
 
     terraform.destroy()
@@ -80,7 +79,7 @@ def _while_lost(deployment: Deployment) -> tuple[str, tuple[Change, ...]]:
         with pytest.raises(TerraformError) as everything:
             terraform.plan()
         changes = terraform.plan(
-            *(AS_IT_IS, "-target=module.atoll.module.global.aws_route53_health_check.region"),
+            *("-refresh=false", "-target=module.atoll.module.global.aws_route53_health_check.region"),
             *("-var", 'drained=["eu-central"]'),
         )
         terraform.apply("plan")
