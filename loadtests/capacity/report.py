@@ -121,6 +121,7 @@ def _curve(mode: Mode) -> Curve:
         mode.name,
         [_point(rate, steps, mode.found) for rate, steps in sorted(points.items())],
         mode.found.rate,
+        at_least=mode.found.bound is Bound.MACHINE,
     )
 
 

@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -140,6 +141,9 @@ class TestFrame:
     def test_ticks_fit_in_their_margin(self, tick: float, words: str) -> None:
         assert tick_words(tick) == words
 
+    def test_an_axis_counts_in_one_unit(self) -> None:
+        assert [tick_words(tick, 20000) for tick in (500, 2000, 5000, 20000)] == ["500", "2k", "5k", "20k"]
+
 
 def parsed(text: str) -> ET.Element:
     return ET.fromstring(text.replace(' xmlns="http://www.w3.org/2000/svg"', ""))
@@ -158,6 +162,12 @@ class TestCapacity:
         assert "objective: p99 90 ms at most" in words
         assert "requests a second" in words
         assert "with spill: objectives hold up to 104/s" in (drawn.findtext("title") or "")
+
+    def test_where_the_machine_ended_more_may_be_carried(self) -> None:
+        drawn = parsed(capacity([replace(self.ALONE, at_least=True)], 90.0))
+        words = [text for text, _ in boxes(drawn)]
+        assert "local region alone: at least 42/s, where the machine ends" in words
+        assert "local region alone \u2265 42/s" in words
 
     def test_what_held_is_filled_and_what_did_not_is_hollow(self) -> None:
         fills = [circle.attrib["fill"] for circle in parsed(capacity([self.ALONE], None)).iter("circle")]
@@ -182,6 +192,7 @@ class TestCapacity:
                     max_size=9,
                 ),
                 st.none() | st.floats(0, 1e5),
+                st.booleans(),
             ),
             max_size=4,
         ),

@@ -36,6 +36,8 @@ class Curve:
     points: Sequence[CurvePoint]
     limit: float | None
     """The highest rate at which the objectives hold; None: none was found."""
+    at_least: bool = False
+    """Above it the machine was at its end, so that the deployment may carry more."""
 
 
 def capacity(curves: Sequence[Curve], p99_limit_ms: float | None, *, wide: float = 760.0) -> Markup:
@@ -55,10 +57,10 @@ def capacity(curves: Sequence[Curve], p99_limit_ms: float | None, *, wide: float
     if not values:
         parts.append(note(frame, inner + HEIGHT / 2, "nothing was measured"))
     if p99_limit_ms is not None:
-        parts += _objective(frame, y(p99_limit_ms), base, p99_limit_ms)
+        parts += _objective(frame, y(p99_limit_ms), inner, p99_limit_ms)
     for tick in ticks(0.0, highest, max(2, int((frame.right - frame.left) / 70))):
         parts.append(tag("line", x1=x(tick), x2=x(tick), y1=base, y2=base + 4, class_="grid"))
-        text = tick_words(tick)
+        text = tick_words(tick, highest)
         middle = min(x(tick), wide - width(text, SMALL) / 2)
         parts.append(label(text, middle, base + 16, SMALL, "middle"))
     parts.append(label("requests a second", frame.right, base + 32, SMALL, "end", class_="quiet"))
@@ -82,16 +84,17 @@ def capacity(curves: Sequence[Curve], p99_limit_ms: float | None, *, wide: float
 def _limit(curve: Curve) -> str:
     if curve.limit is None:
         return "no rate at which the objectives hold"
-    return f"objectives hold up to {number(round(curve.limit, 1))}/s"
+    rate = f"{number(round(curve.limit, 1))}/s"
+    return f"at least {rate}, where the machine ends" if curve.at_least else f"objectives hold up to {rate}"
 
 
-def _objective(frame: Frame, y: float, base: float, limit_ms: float) -> list[Markup]:
-    """The line, and below it what it is: at the left, where rates are low, curves are far below it."""
+def _objective(frame: Frame, y: float, inner: float, limit_ms: float) -> list[Markup]:
+    """The line, and above it what it is: at the left, where rates are low, curves are below it."""
     text = shorten(f"objective: p99 {number(limit_ms)} ms at most", frame.right - frame.left - 12, SMALL)
-    below = min(y + 14, base - 5)
+    above = max(y - 5, inner + 12)
     return [
         tag("line", x1=frame.left, x2=frame.right, y1=y, y2=y, class_="limit"),
-        label(text, frame.left + 6, below, SMALL, class_="quiet"),
+        label(text, frame.left + 6, above, SMALL, class_="quiet"),
     ]
 
 
@@ -119,7 +122,10 @@ def _sign(point: CurvePoint, name: str, x: float, y: Logarithmic, base: float, f
 def _mark(frame: Frame, curve: Curve, x: float, baseline: float, base: float, fill: str) -> list[Markup]:
     """A line at the limit, with its words in a row of its own above the plot."""
     assert curve.limit is not None
-    text = shorten(f"{curve.name} {number(round(curve.limit, 1))}/s", frame.right - frame.left - 8, SMALL)
+    sign = "\u2265 " if curve.at_least else ""
+    text = shorten(
+        f"{curve.name} {sign}{number(round(curve.limit, 1))}/s", frame.right - frame.left - 8, SMALL
+    )
     half = width(text, SMALL) / 2
     middle = min(max(x, frame.left + half), frame.right - half)
     return [

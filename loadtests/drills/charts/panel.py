@@ -66,15 +66,17 @@ def ruler(frame: Frame, scale: Scale, ticks: Sequence[float], suffix: str = "") 
         y = scale(tick)
         ending = suffix if tick == ticks[-1] else ""
         parts.append(tag("line", x1=frame.left, x2=frame.right, y1=y, y2=y, class_="grid"))
-        parts.append(label(tick_words(tick) + ending, frame.left - 6, y + 4, SMALL, "end"))
+        parts.append(label(tick_words(tick, max(ticks)) + ending, frame.left - 6, y + 4, SMALL, "end"))
     return join(*parts)
 
 
-def tick_words(tick: float) -> str:
-    """Never wider than the margin that is left for it."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+def tick_words(tick: float, highest: float | None = None) -> str:
+    """Never wider than the margin that is left for it, and in thousands if the `highest` tick of its axis is so."""
+    for size, letter in ((1e9, "G"), (1e6, "M")):
         if tick >= size:
-            return f"{tick / (1e3 if letter == 'k' else size):g}{letter}"
+            return f"{tick / size:g}{letter}"
+    if tick >= 1e3 and max(tick, highest or 0.0) >= 1e4:
+        return f"{tick / 1e3:g}k"
     return number(tick)
 
 
