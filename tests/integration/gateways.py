@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from tests.integration.plain import NO_AUTHORITIES
 from tests.integration.ports import free_port
 
 from atoll.clock import SystemClock
@@ -276,12 +277,13 @@ async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
 
 
 def client(**settings: object) -> httpx.AsyncClient:
-    """An HTTP client that keeps out of the environment's proxies."""
-    return httpx.AsyncClient(trust_env=False, timeout=20.0, **settings)  # type: ignore[arg-type]
+    """A client of plain HTTP that keeps out of the environment's proxies."""
+    return httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=20.0, **settings)  # type: ignore[arg-type]
 
 
 def from_address(address: str) -> httpx.AsyncClient:
     """A client whose connections come from another loopback address, which is no trusted proxy."""
     return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(local_address=address, trust_env=False), timeout=20.0
+        transport=httpx.AsyncHTTPTransport(local_address=address, trust_env=False, verify=NO_AUTHORITIES),
+        timeout=20.0,
     )

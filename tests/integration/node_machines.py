@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from tests.integration.plain import NO_AUTHORITIES
 from tests.tls_files import Signer, write_tls
 
 from atoll.topology.wiring import write_private
@@ -87,7 +88,7 @@ class Machine:
         return (self.secrets / name).read_text()
 
     async def ask(self, path: str, *, port: int = 8080, **headers: str) -> httpx.Response:
-        async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=10.0) as client:
             return await client.get(
                 f"http://{self.address}:{port}{path}",
                 headers={name.replace("_", "-"): value for name, value in headers.items()},

@@ -18,6 +18,7 @@ from random import Random
 
 import httpx
 import pytest
+from tests.integration.plain import NO_AUTHORITIES
 from tests.integration.ports import free_base
 from tests.integration.state_cells import until
 from tests.integration.topologies import with_regions
@@ -126,7 +127,7 @@ class Deployment:
         """Through the entry, and straight to a region's gateway."""
         entry = self.run.plan.ports.entry_public.url
         direct = self.run.plan.ports.regions["eu-west"].gateways[0].public.url
-        async with httpx.AsyncClient(trust_env=False, timeout=20.0) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=20.0) as http:
             while not stop.is_set():
                 for url, place in ((entry, "us-east"), (entry, "eu-west"), (direct, "eu-west")):
                     answer = await http.get(f"{url}/shop/x", headers={"X-Forwarded-For": PLACES[place]})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.integration.plain import NO_AUTHORITIES
 from tests.integration.test_regions_come_and_go import TWO, Deployment, deployment
 
 from atoll.cell.client import OperationFailed
@@ -21,7 +22,7 @@ async def _digests(it: Deployment) -> set[str | None]:
 async def _answers(it: Deployment) -> list[str]:
     """Of a client in Ireland behind the entry."""
     entry = it.run.plan.ports.entry_public.url
-    async with httpx.AsyncClient(trust_env=False, timeout=20.0) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=20.0) as http:
         answers = [
             await http.get(f"{entry}/shop/x", headers={"X-Forwarded-For": "87.32.10.1"}) for _ in range(5)
         ]

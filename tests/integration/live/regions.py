@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.integration.plain import NO_AUTHORITIES
 from tests.integration.ports import free_base
 
 from atoll.cell.client import SupervisorClient
@@ -93,7 +94,7 @@ class Run:
 
     def ask(self, path: str, place: str, **headers: str) -> httpx.Response:
         """One GET through the entry, for a client at a place."""
-        with httpx.Client(trust_env=False, timeout=20.0) as http:
+        with httpx.Client(trust_env=False, verify=NO_AUTHORITIES, timeout=20.0) as http:
             return http.get(
                 self.entry + path, headers={"X-Forwarded-For": PLACES.get(place, place), **headers}
             )
@@ -197,7 +198,7 @@ class Load:
     async def run(self) -> None:
         limits = httpx.Limits(max_connections=400, max_keepalive_connections=60)
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=20.0, limits=limits) as http,
+            httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=20.0, limits=limits) as http,
             asyncio.TaskGroup() as group,
         ):
             due = time.monotonic()
