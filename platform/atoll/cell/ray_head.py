@@ -368,7 +368,7 @@ class RayHead:
                     await processes.wait_gone(raylet.identity)
         return True
 
-    async def start(self, timeout_s: float = 90.0) -> None:
+    async def start(self, timeout_s: float = 180.0) -> None:
         """Starts the head, when it is its turn; returns when Ray and the Serve REST interface answer. A node that joins
         a head is there when `ray start` has ended.
 
