@@ -56,7 +56,7 @@ state-drill: $(INSTALLED) ## 20,000 writes at each level under kills, cuts and a
 drills: $(INSTALLED) ## Every fault rehearsed under load, with a verdict: most of an hour (DRILLS="--short region-loss")
 	@$(BIN)/python -m loadtests.drills.whole_set $(DRILLS)
 
-load: $(INSTALLED) ## The highest rate at which objectives hold, alone and with spill, on what runs here (LOAD_ARGS="--p99 5s")
+load: $(INSTALLED) ## The highest rate at which objectives hold, alone and with spill, on what runs here (LOAD_ARGS="--wait 4s")
 	@$(BIN)/python -m loadtests.capacity $(LOAD_ARGS)
 
 test-infra: infra-tools ## Terraform applied to a cloud in a process here, a security scan, runbooks: minutes; says what it misses

@@ -13,8 +13,8 @@ from loadtests.drills.verdict import TOO_BUSY
 
 LOOK_S = 5.0
 OTHERS = 0.15
-"""Share of the machine that others may use. What the run takes without load (a fifth to a half of two cores for three
-regions) is part of what is measured."""
+"""Share of the machine that others may use; this project's own. What the run takes without load (a fifth to a half of
+two cores for three regions) is part of what is measured."""
 
 _PROC = Path("/proc")
 _USED_FIELDS = slice(11, 13)

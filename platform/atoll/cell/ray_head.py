@@ -372,7 +372,7 @@ class RayHead:
         """Starts the head, when it is its turn; returns when Ray and the Serve REST interface answer. A node that joins
         a head is there when `ray start` has ended.
 
-        Each of the two may take `timeout_s`.
+        Each of the two may take `timeout_s`: 20 s on an idle machine, over 90 s beside three regions on a slow one.
 
         On failure or cancellation nothing that it started is left. Raises `RayStartError`.
         """
