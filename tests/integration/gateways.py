@@ -17,9 +17,11 @@ from tests.integration.ports import free_port
 
 from atoll.clock import SystemClock
 from atoll.topology.wiring import Address, GatewayWiring, PeerGateway, StoreAccess, write_gateway_wiring
+from atoll_gateway.answers import Answers
 from atoll_gateway.gateway import Gateway
 from atoll_gateway.http.exchange import Receive, Scope, Send
 from atoll_gateway.http.server import HttpServer
+from atoll_gateway.peer_report import PeerReport
 from atoll_gateway.run import serving
 
 VIRGINIA = "52.86.10.20"
@@ -186,6 +188,23 @@ class World:
             if not entry[1].startswith("/-/")
         ]
 
+    def agrees(self) -> bool:
+        """Whether every gateway holds every peer for healthy, and has heard what it would say now."""
+        return all(
+            peer.health.healthy
+            and peer.report is not None
+            and _where(peer.report) == _where(Answers(self.cells[region].gateway).peer_report())
+            for gateway in (self.entry, *(cell.gateway for cell in self.cells.values()))
+            for region in gateway.peers.regions
+            for peer in gateway.peers.of(region)
+        )
+
+
+def _where(report: PeerReport) -> tuple[object, ...]:
+    """What a report says of where requests may go."""
+    replicas = {name: load.replicas for name, load in report.services.items()}
+    return report.draining, report.topology, replicas
+
 
 @asynccontextmanager
 async def world(
@@ -194,7 +213,7 @@ async def world(
     topology: str = TOPOLOGY,
     state: Mapping[str, StoreAccess] | None = None,
 ) -> AsyncIterator[World]:
-    """Starts everything and waits until every gateway trusts its peers. `topology` has the same three regions.
+    """Starts everything and waits until every gateway knows its peers. `topology` has the same three regions.
 
     `state` are the regions' state stores, if there are any.
     """
@@ -254,19 +273,8 @@ async def world(
         entry = Gateway(wiring("entry"), clock, random.Random(3), log)
         await stack.enter_async_context(serving(entry, clock, random.Random(4)))
         made = World(cells, entry, topology_file, log)
-        await until(
-            lambda: all(trusts_all(gateway) for gateway in (entry, *(c.gateway for c in cells.values())))
-        )
+        await until(made.agrees)
         yield made
-
-
-def trusts_all(gateway: Gateway) -> bool:
-    """Whether a gateway holds every peer for healthy, and has its report."""
-    return all(
-        peer.health.healthy and peer.report is not None
-        for region in gateway.peers.regions
-        for peer in gateway.peers.of(region)
-    )
 
 
 async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:

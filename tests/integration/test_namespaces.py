@@ -84,6 +84,7 @@ async def test_a_namespace_s_residency_is_taken_up_while_gateways_run(three: Wor
     assert three.entry.topology.services["shop"].regions == ("us-east",)
     us = three.cells["us-east"]
     us.gateway.replicas.update({"shop": (Address("127.0.0.1", us.replicas[0].port),)})
+    await until(three.agrees)
     async with client() as http:
         response = await http.get(f"{three.url()}/shop/x", headers={"X-Forwarded-For": IRELAND})
     assert response.headers["atoll-region"] == "us-east"

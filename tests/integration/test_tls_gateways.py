@@ -327,6 +327,7 @@ async def test_the_wrong_order_is_noticed(tmp_path: Path, caplog: pytest.LogCapt
 
 async def test_operators_see_when_the_certificate_ends(tmp_path: Path) -> None:
     async with pair(tmp_path, files_of(tmp_path, Signer.new())) as both, client() as http:
+        await until(both.healthy)
         headers = {"Authorization": f"Bearer {TOKEN}"}
         admin = both.near.wiring.admin.url
         metrics = (await http.get(f"{admin}/-/metrics", headers=headers)).text
