@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from atoll.clock import Clock
 from atoll.resilience.ratelimit import RateLimit, RateLimitStatistics
+from atoll.stores import heeding_cancellation
 from atoll.topology import Rate, Topology
 from atoll_gateway.message import Headers
 
@@ -164,7 +165,8 @@ class RateLimits:
             pipeline.incrby(stored_as, count)  # type: ignore[unused-awaitable]  # queued; `execute` awaits them all
             pipeline.expire(stored_as, KEPT_S)  # type: ignore[unused-awaitable]
         try:
-            sums: list[int] = (await pipeline.execute())[::2]
+            with heeding_cancellation():
+                sums: list[int] = (await pipeline.execute())[::2]
         except (RedisError, OSError):
             self._seen.clear()  # what others do meanwhile is never charged at once
             return False

@@ -97,7 +97,8 @@ async def ping(store: Redis) -> bool:
     Raises `StoreRefused` if it does answer but refuses us.
     """
     try:
-        return bool(await store.ping())
+        with heeding_cancellation():
+            return bool(await store.ping())
     except AuthenticationError as error:
         raise StoreRefused(f"the store refuses the password: {error}") from error
     except (BusyLoadingError, RedisError, OSError):

@@ -1,24 +1,28 @@
 """Rate limits of real gateways: what clients see, and how the gateways of a region keep one limit together."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
-from tests.integration.gateways import TOPOLOGY, World, client, from_address, until, world
+from redis.asyncio import Redis
+from tests.integration.gateways import TOPOLOGY, World, client, from_address, world
 from tests.integration.ports import free_port
 from tests.integration.stores import Store, state_stores
 
 from atoll.clock import ManualClock, SystemClock
-from atoll.topology import Rate
+from atoll.resilience.ratelimit import RateLimit
+from atoll.topology import Rate, parse
 from atoll.topology.wiring import Address, StoreAccess
 from atoll_gateway.gateway import Gateway
-from atoll_gateway.rate_limits import ServiceLimits, client_key
+from atoll_gateway.rate_limits import RateLimits, ServiceLimits, client_key
 from atoll_gateway.run import serving
 
 LIMITED = (
@@ -34,17 +38,17 @@ burst = 3
 route_prefix = "/shop"
 import_path = "tests.echo:app"
 [services.shop.rate_limit]
-rate = "30/min"
+rate = "6/min"
 burst = 4
 [services.shop.client_rate_limit]
-rate = "20/s"
+rate = "20/min"
 burst = 20
 [services.flooded]
 route_prefix = "/flooded"
 import_path = "tests.echo:app"
 [services.flooded.client_rate_limit]
-rate = "50/s"
-burst = 10
+rate = "3/s"
+burst = 3
 """
 )
 
@@ -80,7 +84,7 @@ async def test_a_limit_of_the_service_holds_for_all_clients_together(limited: Wo
         url = f"{limited.url('us-east')}/shop/x"
         answers = [await (one if number % 2 else other).get(url) for number in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
-    assert answers[0].headers["ratelimit-policy"] == '"client";q=20;w=1, "service";q=4;w=8'
+    assert answers[0].headers["ratelimit-policy"] == '"client";q=20;w=60, "service";q=4;w=40'
     assert answers[3].headers["ratelimit"].startswith('"client";r=1')
     assert '"service";r=0' in answers[3].headers["ratelimit"]
 
@@ -131,14 +135,25 @@ async def two_gateways(made: World, folder: Path, access: StoreAccess | None) ->
             yield gateways
 
 
-async def flood(gateways: list[Gateway], seconds: float) -> int:
-    """Requests that were admitted, of one client that sends them to both as fast as it is answered."""
+FLOODED = Rate(3.0, 3)
+"""Of the service ``flooded``. So low that a slow machine asks for more, too, and what one gateway admits before it
+hears of the other is little.
+"""
+FLOOD_S = 6.0
+
+
+async def flood(gateways: list[Gateway], seconds: float) -> float:
+    """One client sends to both as fast as it is answered. Gives what was admitted, as a share of what one limit admits
+    of the same requests: if the machine stands still, it loses as much as theirs.
+    """
+    one = RateLimit(SystemClock(), FLOODED)
     admitted = 0
+    ends = time.monotonic() + seconds
 
     async def ask(http: httpx.AsyncClient, gateway: Gateway) -> None:
         nonlocal admitted
-        until_s = time.monotonic() + seconds
-        while time.monotonic() < until_s:
+        while time.monotonic() < ends:
+            one.take("the client")
             answer = await http.get(f"{gateway.wiring.public.url}/flooded/x")
             assert answer.status_code in {200, 429}
             admitted += answer.status_code == 200
@@ -147,11 +162,13 @@ async def flood(gateways: list[Gateway], seconds: float) -> int:
 
     async with client() as http:
         await asyncio.gather(*(ask(http, gateway) for gateway in gateways))
-    return admitted
+    print(admitted, one.statistics())
+    return admitted / one.statistics().admitted
 
 
-RATE, BURST, FLOOD_S = 50, 10, 2.5
-ONE_LIMIT = RATE * FLOOD_S + BURST
+def charged(gateway: Gateway) -> int:
+    """How much it has learned that the other admitted."""
+    return sum(each.charged for each in gateway.rate_limits.statistics().values())
 
 
 async def test_two_gateways_keep_one_limit_together_through_the_store(limited: World, tmp_path: Path) -> None:
@@ -159,18 +176,18 @@ async def test_two_gateways_keep_one_limit_together_through_the_store(limited: W
         state_stores(tmp_path, ("us-east",)) as stores,
         two_gateways(limited, tmp_path, stores["us-east"].access) as gateways,
     ):
-        admitted = await flood(gateways, FLOOD_S)
-        charged = [sum(each.charged for each in gw.rate_limits.statistics().values()) for gw in gateways]
-    print(admitted, ONE_LIMIT, charged)
-    assert 0.7 * ONE_LIMIT < admitted < 1.4 * ONE_LIMIT
-    assert all(charged)
+        assert 0.7 < await flood(gateways, FLOOD_S) < 1.4
+        async with asyncio.timeout(
+            60
+        ):  # each learns of the other, also where one of them was always the first
+            while not all(charged(gateway) for gateway in gateways):
+                for gateway in gateways:
+                    await flood([gateway], 0.3)
 
 
 async def test_control_without_a_store_each_keeps_its_own(limited: World, tmp_path: Path) -> None:
     async with two_gateways(limited, tmp_path, None) as gateways:
-        admitted = await flood(gateways, FLOOD_S)
-    print(admitted, ONE_LIMIT)
-    assert admitted > 1.6 * ONE_LIMIT
+        assert await flood(gateways, FLOOD_S) > 1.6
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
@@ -197,14 +214,49 @@ async def test_without_the_store_local_limits_hold_and_nothing_waits(
                 took.append(time.monotonic() - before)
         print(took)
         assert statuses == [200, 200, 429, 429, 429]
-        assert max(took) < 0.4  # a store that hangs is given up after 2 s
+        assert max(took) < 1.5  # a store that hangs is given up after 2 s
         if fault == "frozen":
             store.thaw()
         else:
             await store.start()
         # It is settled again as soon as the store is back.
-        await flood(gateways, 0.3)
-        await until(lambda: any(gateway.rate_limits._seen for gateway in gateways))
+        async with asyncio.timeout(60):
+            while not any("flooded" in key for gateway in gateways for key in gateway.rate_limits._seen):
+                await flood(gateways, 0.3)
+
+
+class Forgetful:
+    """A store whose client is cancelled and answers all the same, as redis-py may under Python 3.11."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    def pipeline(self, **_: object) -> "Forgetful":
+        return self
+
+    def incrby(self, *_: object) -> None: ...
+
+    def expire(self, *_: object) -> None: ...
+
+    async def execute(self) -> list[int]:
+        self.asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return [1, 1]
+
+    async def aclose(self) -> None: ...
+
+
+async def test_a_gateway_ends_while_the_store_is_asked() -> None:
+    store = Forgetful()
+    limits = RateLimits(SystemClock(), cast("Redis", store))
+    limits.use(parse(LIMITED))
+    limits.services["flooded"].take("a client")
+    sharing = asyncio.create_task(limits.share())
+    await store.asked.wait()
+    sharing.cancel()
+    await asyncio.wait({sharing}, timeout=10)
+    assert sharing.cancelled()
 
 
 def test_an_ipv6_client_is_its_network() -> None:

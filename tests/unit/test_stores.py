@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
@@ -12,7 +12,8 @@ import pytest
 from redis.asyncio import Redis, SSLConnection
 
 from atoll.cache import ValkeyCacheStore
-from atoll.stores import heeding_cancellation, open_store
+from atoll.node.directory import Directory
+from atoll.stores import heeding_cancellation, open_store, ping
 from atoll.topology.wiring import StoreAccess
 
 
@@ -49,23 +50,42 @@ async def test_without_it_the_task_goes_on() -> None:
     assert await goes_on(contextlib.nullcontext)
 
 
-async def test_a_task_that_uses_a_cache_store_ends_too() -> None:
-    class Client:
-        async def fcall(self, *order: object) -> int:
-            await forgets()
-            return 0
+class Forgetful:
+    """A client that takes every order as `forgets` does."""
 
-    store = ValkeyCacheStore(cast("Redis", Client()))
+    async def fcall(self, *order: object) -> int:
+        await forgets()
+        return 0
 
-    async def for_ever() -> None:
-        while True:
-            await store.pulse(0)
+    async def ping(self) -> bool:
+        await forgets()
+        return True
 
-    task = asyncio.create_task(for_ever())
+    async def time(self) -> tuple[int, int]:
+        await forgets()
+        return 0, 0
+
+    async def zrangebyscore(self, *order: object) -> list[bytes]:
+        return []
+
+
+USES: dict[str, Callable[[Redis], Awaitable[object]]] = {
+    "cache": lambda client: ValkeyCacheStore(client).pulse(0),
+    "ping": ping,
+    "directory": lambda client: Directory(client).present(),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_a_task_that_uses_a_store_ends_too(use: str) -> None:
+    async def work() -> None:
+        await USES[use](cast("Redis", Forgetful()))
+
+    task = asyncio.create_task(work())
     await asyncio.sleep(0)
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=20)
-    assert done
+    await asyncio.wait({task})
+    assert task.cancelled()
 
 
 async def test_an_error_that_comes_with_the_cancellation_does_not_hide_it() -> None:

@@ -23,6 +23,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError, ResponseError
 
 from atoll.resilience.idempotency import Claim, Claimed, Settlement, Standing
+from atoll.stores import heeding_cancellation
 from atoll_gateway.keys.contract import KeysUnavailable
 
 WAIT_S = 0.5
@@ -95,7 +96,8 @@ class StoreKeys:
     async def _answered(self, order: Awaitable[object]) -> object:
         try:
             async with asyncio.timeout(self._wait_s):
-                return await order
+                with heeding_cancellation():
+                    return await order
         except ResponseError as error:
             raise KeysUnavailable(f"the state store refused: {error}", sent=False) from error
         except (RedisError, OSError, TimeoutError) as error:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from atoll.node.wiring import GatewayAt
+from atoll.stores import heeding_cancellation
 
 KEY = "atoll:gateways"
 """A sorted set: gateways by when they were last there, in seconds of the store's clock."""
@@ -36,25 +37,27 @@ class Directory:
     async def say(self, gateway: GatewayAt) -> None:
         """It is there now. Raises `DirectoryAway`."""
         try:
-            now = await self._now()
-            await self.store.zadd(KEY, {_GATEWAY.dump_json(gateway): now})
-            await self.store.zremrangebyscore(KEY, "-inf", now - GONE_AFTER_S)
+            with heeding_cancellation():
+                now = await self._now()
+                await self.store.zadd(KEY, {_GATEWAY.dump_json(gateway): now})
+                await self.store.zremrangebyscore(KEY, "-inf", now - GONE_AFTER_S)
         except (RedisError, OSError) as error:
             raise DirectoryAway(str(error)) from error
 
     async def leave(self, gateway: GatewayAt) -> None:
         """It is about to go. Raises `DirectoryAway`."""
         try:
-            await self.store.zrem(KEY, _GATEWAY.dump_json(gateway))
+            with heeding_cancellation():
+                await self.store.zrem(KEY, _GATEWAY.dump_json(gateway))
         except (RedisError, OSError) as error:
             raise DirectoryAway(str(error)) from error
 
     async def present(self) -> tuple[GatewayAt, ...]:
         """Those that were there lately, by name. Raises `DirectoryAway`."""
         try:
-            found = cast(
-                list[bytes], await self.store.zrangebyscore(KEY, await self._now() - GONE_AFTER_S, "+inf")
-            )
+            with heeding_cancellation():
+                oldest = await self._now() - GONE_AFTER_S
+                found = cast(list[bytes], await self.store.zrangebyscore(KEY, oldest, "+inf"))
         except (RedisError, OSError) as error:
             raise DirectoryAway(str(error)) from error
         try:
