@@ -78,7 +78,7 @@ residency = ["eu"]
 transit = "refuse"
 [health]
 probe_interval = "100ms"
-silence = "600ms"
+silence = "2s"
 """
 
 TOKEN = "a-token-for-tests-only"
@@ -286,12 +286,12 @@ async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
 
 def client(**settings: object) -> httpx.AsyncClient:
     """A client of plain HTTP that keeps out of the environment's proxies."""
-    return httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=20.0, **settings)  # type: ignore[arg-type]
+    return httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=60.0, **settings)  # type: ignore[arg-type]
 
 
 def from_address(address: str) -> httpx.AsyncClient:
     """A client whose connections come from another loopback address, which is no trusted proxy."""
     return httpx.AsyncClient(
         transport=httpx.AsyncHTTPTransport(local_address=address, trust_env=False, verify=NO_AUTHORITIES),
-        timeout=20.0,
+        timeout=60.0,
     )

@@ -19,6 +19,8 @@ BASES = range(10_000, 32_000, BLOCK)
 """Below the range that outgoing connections take their ports from."""
 LATELY_S = 60.0
 """Who was given ports listens on them by then."""
+WAIT_S = 2 * LATELY_S
+"""Others give back by then what they don't need any more."""
 
 
 class _Blocks:
@@ -32,7 +34,16 @@ class _Blocks:
         return next(self._single)
 
     def base(self, count: int) -> int:
-        """Out of blocks that it has already, as far as it can: there are few."""
+        """Waits until there are some."""
+        deadline = time.monotonic() + WAIT_S
+        while (found := self._found(count)) is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError("no block of ports is free; end other runs first")
+            time.sleep(0.2)  # another process's lock tells nobody when it is gone
+        return found
+
+    def _found(self, count: int) -> int | None:
+        """Out of blocks that it has already, as far as it can: there are few. None if there is no room."""
         now = time.monotonic()
         self._unlock([block for block, (_, since) in self._locks.items() if now - since > LATELY_S])
         bases = list(BASES[: len(BASES) - count + 1])
@@ -45,7 +56,7 @@ class _Blocks:
             ):
                 return base
             self._unlock(fresh)
-        raise RuntimeError("no block of ports is free; end other runs first")
+        return None
 
     def _singles(self) -> Iterator[int]:
         """The ports of one block, which is kept, in turn."""

@@ -33,7 +33,7 @@ SERVICE = """
 [services.shop]
 kind = "origin"
 route_prefix = "/shop"
-timeout = "3s"
+timeout = "30s"
 [services.shop.origins]
 eu-west = ["http://127.0.0.1:{port}"]
 """
@@ -99,7 +99,7 @@ async def pair(
     await origin.start()
     topology_file = folder / "topology.toml"
     topology = with_regions(TOPOLOGY, (NEAR, FAR), 1).partition("[services.echo]")[0]
-    topology += SERVICE.format(port=origin.port) + '[health]\nprobe_interval = "100ms"\nsilence = "600ms"\n'
+    topology += SERVICE.format(port=origin.port) + '[health]\nprobe_interval = "100ms"\nsilence = "3s"\n'
     topology_file.write_text(topology)
     token = folder / "token"
     token.write_text(TOKEN)

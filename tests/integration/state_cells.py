@@ -206,7 +206,7 @@ class Cells:
     async def heal(self) -> None:
         await self.links.heal()
 
-    async def settled(self, within_s: float = 60.0) -> None:
+    async def settled(self, within_s: float = 120.0) -> None:
         """Returns when every region knows what all others have written up to now."""
         wanted = {}
         for region, cell in self.cells.items():
@@ -233,7 +233,8 @@ class Cells:
         ]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 120.0) -> None:
+    """Waits until something is so. The limit is for what hangs, not for a slow machine."""
     async with asyncio.timeout(within_s):
         while not await condition():
             await asyncio.sleep(0.05)

@@ -22,12 +22,13 @@ minimum = 1000000
 [outlier]
 consecutive = 1000000
 minimum = 1000000
+stall = "60s"
 [bulkhead]
 floor = 256
 """
 PLAIN = (
     TOPOLOGY.replace('timeout = "3s"', 'timeout = "3s"\nidempotency = "off"').replace(
-        'silence = "600ms"', 'silence = "5s"'
+        'silence = "2s"', 'silence = "60s"'
     )
     + _LENIENT
 )

@@ -96,7 +96,7 @@ async def filled(three: Cells, key: str, value: int) -> None:
                 assert isinstance(access.companion, Caches)
                 return access.companion.statistics().tiers.hits == 1
 
-        await until(hits, 60)
+        await until(hits)
 
 
 @pytest.fixture
@@ -157,8 +157,8 @@ async def overtaken(three: Cells, key: str) -> list[int | None]:
         await write(three[A], key, 2)
         try:
             for reached, going_on in zip(at, on, strict=True):
-                await asyncio.wait_for(reached.wait(), 30)
-                await until(drops_are_done, 30)
+                await asyncio.wait_for(reached.wait(), 120)
+                await until(drops_are_done)
                 seen.append(await read(three[C], key, TRUSTING))
                 going_on.set()
         finally:
@@ -221,7 +221,7 @@ async def test_a_writer_that_dies_before_its_drop_leaves_nothing_stale(three: Ce
     async def dropped() -> bool:
         return await read(three[A], "dead") == 2
 
-    await until(dropped, 60)
+    await until(dropped)
     await filled(three, "dead2", 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(invalidate, "written", lambda _: [])
@@ -305,7 +305,7 @@ async def test_while_the_agent_is_dead_nothing_from_the_cache_is_believed_for_lo
                     return await cached.get("orphan") == 2
 
         try:
-            await until(noticed, 60)
+            await until(noticed)
         except TimeoutError:
             pytest.fail(f"it is still shown; the last of {len(readers)} readers: {readers[-1].statistics()}")
     finally:
@@ -388,7 +388,7 @@ async def test_answers_and_replication_go_on_without_the_cache_store(three: Cell
                 await write(three[A], "away", value + 1)
                 await three.settled()
                 with entered(access.scope()):
-                    await until(_shows(value + 1), 60)
+                    await until(_shows(value + 1))
         finally:
             if frozen:
                 cell.cache.thaw()
@@ -403,7 +403,7 @@ async def test_answers_and_replication_go_on_without_the_cache_store(three: Cell
                 assert isinstance(access.companion, Caches)
                 return access.companion.statistics().tiers.hits == 1
 
-        await until(hits, 60)
+        await until(hits)
 
 
 async def test_a_transfer_drops_what_it_may_have_changed(three: Cells, deaf: pytest.MonkeyPatch) -> None:
@@ -419,7 +419,7 @@ async def test_a_transfer_drops_what_it_may_have_changed(three: Cells, deaf: pyt
     async def dropped() -> bool:  # at once, or before the next pulse if the store was too slow for the guard
         return await read(three[C], "moved") == 2
 
-    await until(dropped, 60)
+    await until(dropped)
 
 
 async def test_strong_namespaces_and_bounds_are_kept(three: Cells) -> None:
@@ -430,7 +430,7 @@ async def test_strong_namespaces_and_bounds_are_kept(three: Cells) -> None:
             with pytest.raises(state.UnknownNamespace, match="strong"):
                 await stock.get("a")
             await bounded.put("k", 1)
-            await until(_within(bounded), 60)
+            await until(_within(bounded))
             await three.cut(C)
             try:
                 async with asyncio.timeout(60):

@@ -48,7 +48,7 @@ async def held(made: World, http: httpx.AsyncClient) -> AsyncIterator[list[async
 
 def hold(made: World, http: httpx.AsyncClient, region: str) -> asyncio.Task[httpx.Response]:
     url = f"{made.url(region)}/echo/hold"
-    return asyncio.ensure_future(http.get(url, headers={"Atoll-Timeout": "30s"}))
+    return asyncio.ensure_future(http.get(url, headers={"Atoll-Timeout": "60s"}))
 
 
 async def explained(made: World, http: httpx.AsyncClient, region: str) -> dict[str, dict[str, object]]:
@@ -87,7 +87,7 @@ async def test_load_spills_before_a_region_is_full_and_explain_says_so(tmp_path:
 
 
 async def until_spilling(made: World, http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(8.0):
+    async with asyncio.timeout(60):
         while float(str((await explained(made, http, "us-east"))["us-east"]["share"])) > 0.85:
             await asyncio.sleep(0.05)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.gateways import World
+from tests.integration.patient import PATIENT_POOL
 from tests.integration.test_retries import FROM_IRELAND, Trial, trial
 
 from atoll.resilience import pace
@@ -15,16 +16,19 @@ from atoll.routing.spill import Spill
 from atoll_gateway.headers import first, write_head
 from atoll_gateway.upstream import Upstream
 
-RATE = 100
-USUAL_S = 0.02
+RATE = 40
+USUAL_S = 0.05
 SLOW_S = 10 * USUAL_S
+TOO_LATE_S = USUAL_S / 2
+"""Where a tenth of the requests go out this late or later, it is the machine that answers take their time from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One request: when it was sent, how long it took, its status, and which region answered."""
+    """One request: when it was sent, how much later than due, how long it took, its status, which region answered."""
 
     at: float
+    late: float
     seconds: float
     status: int
     region: str
@@ -33,42 +37,58 @@ class Told:
 async def steady(made: World, seconds: float, rate: int = RATE) -> list[Told]:
     """So many seconds of requests to the entry, sent whether earlier ones are answered or not."""
     address = made.entry.wiring.public
-    upstream = Upstream(address.host, address.port)
+    upstream = Upstream(address.host, address.port, settings=PATIENT_POOL)
     fields = [(name.lower().encode(), value.encode()) for name, value in FROM_IRELAND.items()]
     head = write_head("GET", b"/echo/x", [(b"host", b"test"), *fields, (b"content-length", b"0")])
     told: list[Told] = []
 
-    async def one() -> None:
+    async def one(due: float) -> None:
         at = time.monotonic()
         answer = await upstream.send(head, None, method="GET")
         await answer.read()
         region = (first(answer.headers, b"atoll-region") or b"").decode()
-        told.append(Told(at, time.monotonic() - at, answer.status, region))
+        told.append(Told(at, at - due, time.monotonic() - at, answer.status, region))
 
     try:
         async with asyncio.TaskGroup() as group:
             begin = time.monotonic()
             for number in range(int(seconds * rate)):
-                await asyncio.sleep(begin + number / rate - time.monotonic())
-                group.create_task(one())
+                due = begin + number / rate
+                await asyncio.sleep(due - time.monotonic())
+                group.create_task(one(due))
     finally:
         upstream.close()
     return told
+
+
+def be_conclusive(told: list[Told]) -> None:
+    """Ends a test as inconclusive if the machine was at its end: regions are judged by how long their answers take.
+    What has to hold on any machine is looked at before.
+    """
+    late = sorted(one.late for one in told)[len(told) * 9 // 10]
+    if late > TOO_LATE_S:
+        pytest.skip(f"inconclusive: a tenth of the requests went out {late * 1000:.0f} ms late or later")
 
 
 async def made_slow(it: Trial, seconds: float) -> list[Told]:
     """What is told once the nearest region has been slow for some time. Everybody else has always been as usual."""
     it.all(waits_s=USUAL_S)
     before = await steady(it.world, 2.0)
+    assert {one.status for one in before} == {200}
+    be_conclusive(before)
     assert {one.region for one in before} == {"eu-west"}, "the nearest region has everything"
     it.replicas["eu-west"].waits_s = SLOW_S
     left = await steady(it.world, 2.0)
     after = await steady(it.world, seconds)
-    assert {one.status for one in (*before, *left, *after)} == {200}, "no request fails"
+    assert {one.status for one in (*left, *after)} == {200}, "no request fails"
+    be_conclusive([*left, *after])
     return after
 
 
-async def test_a_region_whose_service_has_become_slow_is_left(tmp_path: Path) -> None:
+async def test_a_region_whose_service_has_become_slow_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "PAUSE_S", 30.0)  # it is not tried again before the test is over
     async with trial(tmp_path) as it:
         after = await made_slow(it, 2.0)
         behind = it.world.entry.stack.retry.behind("echo", "eu-west")
@@ -101,6 +121,7 @@ async def test_a_region_that_is_fast_again_is_taken_up_again(
         it.replicas["eu-west"].waits_s = USUAL_S
         back = await steady(it.world, 7.5)
         assert {one.status for one in back} == {200}
+        be_conclusive(back)
         began = next(one.at for one in back if one.region == "eu-west")
         early = [one.region for one in back if began <= one.at < began + 1.0]
         late = [one.region for one in back[-RATE:]]
@@ -122,10 +143,11 @@ async def tried_under_growing_demand(folder: Path) -> float:
         async with asyncio.timeout(60):
             while not ((behind := attempts.behind("eu-west")) and behind.tried_again):
                 await steady(it.world, 0.3, 10)
-        it.all(waits_s=USUAL_S * 20)
-        told = await steady(it.world, 4.0, 40)
+        it.all(waits_s=USUAL_S * 8)
+        told = await steady(it.world, 4.0)
         assert {one.status for one in told} == {200}
-        late = [one.region for one in told[-40:]]
+        be_conclusive(told)
+        late = [one.region for one in told[-RATE:]]
         return late.count("eu-west") / len(late)
 
 

@@ -52,7 +52,7 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cel
 async def three(regions: Cells) -> Cells:
     """All complete."""
     for cell in regions.cells.values():
-        await until(lambda cell=cell: complete(cell), 30)  # type: ignore[misc]
+        await until(lambda cell=cell: complete(cell))  # type: ignore[misc]
     return regions
 
 
@@ -121,7 +121,7 @@ async def test_replicas_are_kept_out_of_a_store_that_lost_its_disk_until_its_dat
             return False
         return True
 
-    await until(back, 30)
+    await until(back)
     assert seen == [7], "never the empty store"
     with entered(cell.request(token)):
 
@@ -132,7 +132,7 @@ async def test_replicas_are_kept_out_of_a_store_that_lost_its_disk_until_its_dat
                 return True
             return False
 
-        await until(followed, 60)
+        await until(followed)
         assert await VIEWS.counter("seen").add(1) == 4
     assert not (await cell.store.statistics()).lost
 
@@ -165,14 +165,14 @@ async def test_no_read_meets_the_empty_store_however_early_it_comes(three: Cells
 
     readers = [asyncio.create_task(read()) for _ in range(4)] + [asyncio.create_task(read_unchecked())]
     try:
-        await until(lambda: _is(bool(guarded and control)), 60)
+        await until(lambda: _is(bool(guarded and control)))
         await cell.wipe()
         await cell.start_store()
-        await until(lambda: _is(refusals > 0 and True in control), 60)
-        await until(lambda: complete(cell), 30)
+        await until(lambda: _is(refusals > 0 and True in control))
+        await until(lambda: complete(cell))
         guarded_before_return = set(guarded)
         guarded.clear()
-        await until(lambda: _is(bool(guarded)), 60)
+        await until(lambda: _is(bool(guarded)))
     finally:
         for reader in readers:
             reader.cancel()
@@ -237,7 +237,7 @@ async def test_a_store_that_somebody_else_runs_is_opened_and_its_loss_is_noticed
                         return (await agent.store.statistics()).complete
                     return False
 
-                await until(served, 30)
+                await until(served)
                 marker = ensure_marker(config.state_marker)
                 assert marker.losses == loss
                 assert marker.epoch == epoch_of((await agent.store.statistics()).actor)
@@ -280,4 +280,4 @@ async def test_a_gateway_is_told_to_ask_another_region_and_a_crash_alone_keeps_n
             assert answer.status_code == 503
             assert answer.content.startswith(ASK_ELSEWHERE)
     await cell.start_agent()
-    await until(lambda: complete(cell), 30)
+    await until(lambda: complete(cell))

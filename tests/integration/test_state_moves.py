@@ -65,7 +65,7 @@ class Traffic:
             self._tasks[region].done() and self._tasks[region].result()
             return len(self.written[region]) >= wanted
 
-        await until(enough, 30)
+        await until(enough)
 
     async def stop(self, *regions: str) -> None:
         """Returns when nothing is under way."""
@@ -125,7 +125,7 @@ async def equal(made: Cells, namespace: str = "views") -> None:
         first, *others = await made.digests(namespace)
         return all(other == first for other in others)
 
-    await until(same, 30)
+    await until(same)
 
 
 async def acceptors(cell: Cell) -> Configuration | None:
@@ -154,7 +154,7 @@ async def kept_by(cell: Cell, token: str, key: str) -> object:
         return bool(found)
 
     with entered(cell.request(token)):
-        await until(reads, 30)
+        await until(reads)
     return found[0]
 
 
@@ -177,7 +177,7 @@ async def test_a_region_joins_while_the_others_write(tmp_path: Path) -> None:
         assert not (await joined.store.statistics()).complete, "it has reached nobody"
         assert not await joined.store.digests("views"), "control: nothing gets there but by its agent"
         await made.heal()
-        await until(lambda: complete(joined), 30)
+        await until(lambda: complete(joined))
         assert joined.agent is not None
         assert sum(joined.agent.statistics()[0].watch.transfers.values()) > 0
         assert await has(joined, "old-1")
@@ -198,14 +198,14 @@ async def test_a_region_leaves_while_the_others_write(tmp_path: Path) -> None:
     async with cells(
         tmp_path, topology="world.toml", planned=(A, B, C, D), settings=replace(SHORT_LOG, log_keep=0)
     ) as made:
-        await until(lambda: acceptors_in(made[A], {A, B, C}), 30)
+        await until(lambda: acceptors_in(made[A], {A, B, C}))
 
         async def created() -> bool:
             with entered(made[A].request()), contextlib.suppress(state.Unavailable, state.Unknown):
                 return await stock.put("sku", 20, operation="first") > 0
             return False
 
-        await until(created, 30)
+        await until(created)
         founded = await acceptors(made[A])
         assert founded is not None
         traffic = Traffic(made, (A, B, C, D))
@@ -238,7 +238,7 @@ async def test_a_region_leaves_while_the_others_write(tmp_path: Path) -> None:
         async def known() -> bool:
             return all([(await made[region].store.peers())[A].vector.covers(later) for region in (B, D)])
 
-        await until(known, 30)
+        await until(known)
         await asyncio.sleep(2 * DEFAULTS.heartbeat_s)  # for a wrong answer to show
         assert not any(map(stable, (A, B, D))), "control: everybody waits for the region that is gone"
 
@@ -249,7 +249,7 @@ async def test_a_region_leaves_while_the_others_write(tmp_path: Path) -> None:
             found = [await made[region].store.statistics() for region in (A, B, D)]
             return all(map(stable, (A, B, D))) and not any(one.tombstones for one in found)
 
-        await until(collected, 30)
+        await until(collected)
         await asyncio.gather(*map(traffic.more, (A, B, D)))
         await traffic.stop()
         await made.settled()
@@ -267,12 +267,12 @@ async def test_a_region_leaves_while_the_others_write(tmp_path: Path) -> None:
         async def moved() -> bool:
             return all([await acceptors_in(made[region], {A, B, D}) for region in (A, B, D)])
 
-        await until(moved, 30)
+        await until(moved)
         moved_to = await acceptors(made[A])
         assert moved_to is not None
         assert moved_to.epoch == founded.epoch + 2, "one comes, then one goes"
         await made.cut(A)
-        await until(made[A].alone, 60)
+        await until(made[A].alone)
 
         async def served() -> bool:
             """By B and D alone."""
@@ -282,7 +282,7 @@ async def test_a_region_leaves_while_the_others_write(tmp_path: Path) -> None:
                 return await stock.put("sku", 19, operation="second") > found.version
             return False
 
-        await until(served, 30)
+        await until(served)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -305,7 +305,7 @@ async def test_a_region_that_was_away_for_longer_than_logs_are_kept(
     for number in range(20):
         await put(made[A], f"{old}-{number}")
     await made.settled()
-    await until(lambda: complete(made[C]), 30)
+    await until(lambda: complete(made[C]))
     gaps, forced = away.statistics()[0].watch.transfers["gap"], here.statistics()[0].trim.forced
     await made.cut(C)
     await put(made[C], f"{new} while away")
@@ -319,7 +319,7 @@ async def test_a_region_that_was_away_for_longer_than_logs_are_kept(
         found = [await made[region].store.statistics() for region in (A, B)]
         return here.statistics()[0].trim.forced > forced and not any(one.tombstones for one in found)
 
-    await until(forgotten, 40)
+    await until(forgotten)
     assert await has(made[C], f"{old}-0")
     if broken:
 
@@ -328,7 +328,7 @@ async def test_a_region_that_was_away_for_longer_than_logs_are_kept(
 
         monkeypatch.setattr(ValkeyStore, "settle", nothing)
     await made.heal()
-    await until(lambda: has(made[C], f"{new}-99"), 40)
+    await until(lambda: has(made[C], f"{new}-99"))
     if broken:
         assert await has(made[C], f"{old}-0")
         return
@@ -398,7 +398,7 @@ async def replaced(cell: Cell, kind: type[StateAgent]) -> AsyncIterator[None]:
 
 
 async def arrives(cell: Cell, key: str) -> None:
-    await until(lambda: has(cell, key), 30)
+    await until(lambda: has(cell, key))
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ async def test_an_operation_of_a_later_version_waits_for_a_store_that_reads_it(
         async def said() -> bool:
             return "newer version than this region's store reads" in caplog.text
 
-        await until(said, 30)
+        await until(said)
         await put(three[B], "of today")
         await arrives(three[C], "of today")
         await arrives(three[A], "of today")
@@ -454,7 +454,7 @@ async def test_a_message_two_versions_ahead_ends_the_link_and_loses_nothing(
             reasons = [vars(record).get("reason", "") for record in caplog.records]
             return any("version 3; this agent knows 1 and its successor" in reason for reason in reasons)
 
-        await until(said, 30)
+        await until(said)
         assert not await has(three[B], "in other words")
         await put(three[B], "others go on")
         await arrives(three[C], "others go on")
@@ -556,7 +556,7 @@ async def test_an_agent_refuses_a_namespace_that_would_move_to_another_level(
         async def said(word: str = "refused" if checked else "taken up") -> bool:
             return any(f"topology {word}" in record.message for record in caplog.records)
 
-        await until(said, 60)
+        await until(said)
         assert (agent.topology is before) is checked
         if checked:
             reasons = [vars(record)["reason"] for record in caplog.records if "refused" in record.message]

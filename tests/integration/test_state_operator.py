@@ -35,8 +35,11 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")
 
 A, B, C = "eu-west", "eu-central", "us-east"
 
-SELDOM = replace(DEFAULTS, verify_s=3600.0)
-"""Agents would find and mend by themselves what these tests break."""
+SELDOM = replace(DEFAULTS, verify_s=3600.0, silence_s=15.0)
+"""Agents would find and mend by themselves what these tests break, and a slow machine is no lost link."""
+
+PATIENT_S = 60.0
+"""What a slow machine may take for what a region is asked; it ends nothing that these tests are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,26 @@ async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Opera
         sockets = {region: folder / region for region in made.cells}
         for region, socket in sockets.items():
             await stack.enter_async_context(await serve_streaming(socket, agent_of(made[region])))
+        for cell in made.cells.values():  # whichever test comes first, the deployment has begun
+            await until(lambda cell=cell: complete(cell), PATIENT_S)  # type: ignore[misc]
         yield Operated(made, StateRegions(sockets))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How soon a silent agent or store is given up is no subject of these tests."""
+    for limit in (
+        "agent.exposition.TIMEOUT_S",
+        "agent.figures.STORE_TIMEOUT_S",
+        "agent.inspect.STRONG_TIMEOUT_S",
+        "cli.state_regions.TIMEOUT_S",
+        "state.sdk.strong.TIMEOUT_S",
+    ):
+        monkeypatch.setattr(f"atoll.{limit}", PATIENT_S)
+
+
+async def complete(cell: Cell) -> bool:
+    return (await cell.store.statistics()).complete
 
 
 def agent_of(cell: Cell) -> StreamingHandler:
@@ -133,7 +155,7 @@ async def test_a_strong_register_is_read_through_every_region(three: Operated) -
                 return False
             return True
 
-    await until(founded, 30)
+    await until(founded, PATIENT_S)
     with entered(three.cells[A].request()):
         await stock.create("sku", 20)
     document = await three.regions.get(GetQuestion(namespace="stock", key="sku"))
@@ -161,14 +183,18 @@ async def test_keys_are_listed_with_where_they_are(three: Operated) -> None:
     assert document.more
 
 
-async def test_conflicts_are_listed_without_values(three: Operated) -> None:
-    views = state.namespace("views")
+async def conflict(three: Operated, key: str) -> None:
+    """Two regions write while neither hears the other."""
     await three.cells.cut(C)
     for region in (A, C):
         with entered(three.cells[region].request()):
-            await views.register("both").set(f"secret of {region}")
+            await state.namespace("views").register(key).set(f"secret of {region}")
     await three.cells.heal()
     await three.cells.settled()
+
+
+async def test_conflicts_are_listed_without_values(three: Operated) -> None:
+    await conflict(three, "both")
     document = await three.regions.conflicts(ConflictsQuestion(namespace="views", limit=10))
     for answer in document.regions.values():
         assert answer.counted["views"] >= 1
@@ -207,12 +233,12 @@ async def test_what_a_store_has_lost_is_found_and_mended(three: Operated) -> Non
         before = [await store.calls.command("GET", name) for name in ("s:d:views:r:title", digest)]
         await views.register("title").set("second")
         await three.cells.settled()
-    control = await three.regions.verify("views", 20)
+    control = await three.regions.verify("views", PATIENT_S)
     assert control.equal, control
 
     for name, content in zip(("s:d:views:r:title", digest), before, strict=True):
         await store.calls.command("SET", name, content)
-    found = await three.regions.verify("views", 20)
+    found = await three.regions.verify("views", PATIENT_S)
     assert found.equal is False
     assert {(one.region, one.peer): one.buckets for one in found.compared} == {
         (A, B): 0,
@@ -224,46 +250,50 @@ async def test_what_a_store_has_lost_is_found_and_mended(three: Operated) -> Non
     with entered(three.cells[C].request()):
         assert await views.register("title").get() == "first", "control: nothing but a repair brings it"
     progress: list[Progress] = []
-    mended = await three.regions.repair("views", C, 20, progress.append)
+    mended = await three.regions.repair("views", C, PATIENT_S, progress.append)
     assert mended.equal, mended
     assert mended.transfers[C]
     assert any("transferring" in event.detail for event in progress)
     with entered(three.cells[C].request()):
         assert await views.register("title").get() == "second"
-    assert (await three.regions.verify(None, 20)).equal
+    assert (await three.regions.verify(None, PATIENT_S)).equal
 
 
 async def test_verify_does_not_guess_about_a_region_that_is_cut_off(three: Operated) -> None:
     await three.cells.cut(C)
     with entered(three.cells[A].request()):
         await state.namespace("views").register("cut").set("not everywhere")
-    found = await three.regions.verify("views", 2)
+    found = await three.regions.verify("views", 20)
     assert found.equal is None
     assert {one.peer for one in found.compared if one.buckets is None} == {C}
     assert all(one.reason for one in found.compared if one.buckets is None)
     await three.cells.heal()
     await three.cells.settled()
     gone = StateRegions({**three.regions.sockets, "mars": Path("/nonexistent/mars")})
-    silent = await gone.verify("views", 20)
+    silent = await gone.verify("views", PATIENT_S)
     assert silent.equal is None
     assert "mars" in silent.silent
 
 
 async def test_figures_tell_of_lag_conflicts_and_ballots_and_prometheus_reads_them(three: Operated) -> None:
+    await conflict(three, "figures")
     agent = three.cells[A].agent
     assert agent is not None
 
     async def measured() -> bool:
         report = await gather(agent)
-        return report is not None and all(peer.p99_s is not None for peer in report.peers.values())
+        return report is not None and all(
+            peer.connected and peer.p99_s is not None for peer in report.peers.values()
+        )
 
-    await until(measured, 30)
+    await until(measured, PATIENT_S)
     report = await gather(agent)
     assert report is not None
     assert set(report.peers) == {B, C}
     assert all(peer.connected and peer.staleness_s is not None for peer in report.peers.values())
     assert report.log_entries > 0
     assert report.log_bytes > 0
+    assert report.conflicts["views"] >= 1
     assert report.complete
     text = (await state_exposition(A, three.regions.sockets[A])).decode()
     samples = {
@@ -296,7 +326,7 @@ async def test_an_agent_s_process_answers_on_its_socket(three: Operated) -> None
                 return False
             return report is not None and all(peer.connected for peer in report.peers.values())
 
-        await until(linked, 30)
+        await until(linked, PATIENT_S)
         regions = StateRegions({**three.regions.sockets, C: cell.config.socket})
         with entered(three.cells[A].request()):
             await state.namespace("views").register("process").set("there")
@@ -304,7 +334,7 @@ async def test_an_agent_s_process_answers_on_its_socket(three: Operated) -> None
         document = await regions.get(GetQuestion(namespace="views", key="process"))
         assert set(document.regions) == {A, B, C}
         assert not document.differing
-        assert (await regions.verify("views", 20)).equal
+        assert (await regions.verify("views", PATIENT_S)).equal
         with pytest.raises(RpcError, match=r"it has: report, moves, state\.get"):
             await client.call("state.forget")
         with pytest.raises(RpcError, match="bad-request"):

@@ -109,7 +109,7 @@ async def test_a_region_that_is_cut_off_refuses_a_session_it_can_not_serve_and_s
         with pytest.raises(state.RegionBehind, match="lacks the newest writes of eu-west") as behind:
             await carts.register("note").get()
         assert behind.value.elsewhere
-        await until(waited_in_vain, 60)
+        await until(waited_in_vain)
         assert await state.namespace("views").register("none").get() is None, "eventual reads go on"
     with entered(three[C].request()):
         await carts.register("other").set("and so do other sessions")
@@ -167,7 +167,7 @@ async def test_strong_registers_are_one_truth_in_every_region(three: Cells) -> N
                 return False
             return True
 
-    await until(founded, 30)
+    await until(founded)
     with entered(three[A].request()):
         version = await stock.create("sku-1", 20)
         with pytest.raises(state.Changed):
@@ -206,7 +206,7 @@ async def test_updates_at_once_share_changes_in_every_region(three: Cells) -> No
             return True
         return False
 
-    await until(founded, 30)
+    await until(founded)
 
     def commits() -> int:
         agents = [three[region].agent for region in (A, B, C)]
@@ -242,7 +242,7 @@ def _one_less(left: int | None) -> int:
 async def test_a_minority_refuses_and_the_majority_goes_on(three: Cells) -> None:
     stock = state.strong("stock", model=int)
     await three.cut(C)
-    await until(three[C].alone, 20)  # until then a change that goes out is honestly unknown
+    await until(three[C].alone)  # until then a change that goes out is honestly unknown
     try:
         with entered(three[C].request()), pytest.raises(state.Unavailable, match="Nothing was done"):
             await stock.put("cut", 1)
@@ -260,7 +260,7 @@ async def test_a_minority_refuses_and_the_majority_goes_on(three: Cells) -> None
             assert found is not None and found.value == 2
             return True
 
-    await until(back, 60)
+    await until(back)
 
 
 def shop(three: Cells, region: str) -> httpx.AsyncClient:

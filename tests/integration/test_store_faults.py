@@ -33,7 +33,7 @@ async def _writes(server: Valkey, value: str) -> bool:
 
 
 async def _until_written(server: Valkey, value: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not await _writes(server, value):
             await asyncio.sleep(0.05)
 
@@ -48,7 +48,7 @@ async def test_a_full_disk_acknowledges_nothing_and_loses_nothing(tmp_path: Path
             )
             await asyncio.sleep(0.05)
         process.heal()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while await _value(server) is None:
                 await asyncio.sleep(0.05)
         assert await _value(server) == b"before"
@@ -87,7 +87,7 @@ async def _limit(server: Valkey) -> int:
 
 
 async def _until_limited(server: Valkey, size: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             try:
                 if await _limit(server) == size:
@@ -131,7 +131,7 @@ async def _restarted(process: ManagedProcess) -> None:
     process.kill()
     await process.wait_ended()
     process.heal()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await process.wait_ready()
 
 
@@ -168,7 +168,7 @@ async def _off_ms(store: ValkeyStore) -> float:
 
 
 async def _until_off(store: ValkeyStore, by_ms: float) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             with contextlib.suppress(StateError):
                 if abs(await _off_ms(store) - by_ms) < FAR_MS:

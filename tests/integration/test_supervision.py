@@ -200,7 +200,7 @@ async def test_a_run_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
     supervisor = processes.identify((await operator.status()).supervisor_pid)
     assert supervisor is not None
     shutil.rmtree(paths.root)
-    await asyncio.wait_for(processes.wait_gone(supervisor), 40)
+    await asyncio.wait_for(processes.wait_gone(supervisor), 120)
     assert not processes.find_marked(paths.home)
 
 
@@ -281,7 +281,7 @@ async def test_data_of_an_earlier_run_keeps_its_namespaces_at_their_level(tmp_pa
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.05)
 

@@ -188,7 +188,7 @@ async def test_a_stalled_handshake_ends(tmp_path: Path, monkeypatch: pytest.Monk
         address = both.far.wiring.peer
         assert address is not None
         reader, writer = await asyncio.open_connection(address.host, address.port)
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(60.0):
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
         writer.close()
@@ -259,12 +259,13 @@ async def test_certificates_that_end_under_traffic_are_missed_by_nobody_if_they_
         renewing = asyncio.create_task(_renewing(both, signer))
         async with Traffic(both.url) as traffic:
             await asyncio.sleep(LASTING_S + 1.5)
+            asked = len(traffic.statuses)
+            await until(lambda: len(traffic.statuses) > asked + 10)
         renewing.cancel()
         statistics = [
             gateway.tls.statistics() for gateway in (both.near, both.far) if gateway.tls is not None
         ]
         if renewed:
-            assert len(traffic.statuses) > 20
             assert traffic.failed == []
             assert all(one.taken >= 2 and one.refused == 0 for one in statistics)
             (peer,) = both.near.peers.of(FAR)
@@ -299,9 +300,9 @@ async def test_one_authority_takes_anothers_place_under_traffic(
                         case _:
                             write_private(files[region].ca, new.certificate)
                     await until(lambda tls=gateway.tls, taken=taken: tls.statistics().taken > taken)  # type: ignore[misc]
-                await asyncio.sleep(0.5)
+                asked = len(traffic.statuses)
+                await until(lambda asked=asked: len(traffic.statuses) > asked + 10)  # type: ignore[misc]
         assert traffic.failed == []
-        assert len(traffic.statuses) > 20
         late = write_tls(tmp_path / "late", old.issue(NEAR), b"")
         context = client_context(late, new.certificate + old.certificate)
         assert not await say_hello(both, context, f"{NEAR}/gateway-1"), "the old authority counts no more"
@@ -384,7 +385,7 @@ async def test_a_drain_lets_a_running_request_finish(tmp_path: Path) -> None:
     writer.write(b"GET /hold HTTP/1.1\r\nhost: a\r\n\r\n")
     await replica.arrived.wait()
     draining = asyncio.create_task(server.drain(20.0, idle_grace_s=0.1))
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60.0):
         assert await idle[0].read() == b""
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
@@ -407,7 +408,7 @@ async def test_a_refusal_arrives_though_the_body_is_still_being_sent(tmp_path: P
         host, port, ssl=context, server_hostname=f"gateways.{FAR}.{DOMAIN}"
     )
     writer.write(b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3000000\r\n\r\n" + bytes(3_000_000))
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60.0):
         assert b" 413 " in await reader.read()
     writer.close()
     await server.close()

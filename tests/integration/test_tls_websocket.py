@@ -82,7 +82,7 @@ async def test_what_was_sent_before_the_end_arrives_and_the_end_of_one_is_the_en
             await reader.readuntil(b"\r\n\r\n")
             writer.write(bytes(500_000))
             writer.write_eof()
-            async with asyncio.timeout(20.0):
+            async with asyncio.timeout(60.0):
                 await got.wait()
                 with contextlib.suppress(ConnectionError):
                     await reader.read()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.gateways import TOPOLOGY, Replica, World, world
+from tests.integration.patient import patience
 
 from atoll_gateway.http.exchange import Receive, Scope, Send
 from loadtests.drills.record import REQUEST, Request, Way
@@ -37,9 +38,9 @@ class Shop(Replica):
 
 def topology(origins: dict[str, Shop]) -> str:
     lines = [TOPOLOGY[: TOPOLOGY.index("[services.echo]")], f"[steering]\nttl_s = {TTL_S}"]
-    lines += ['[health]\nprobe_interval = "100ms"\nsilence = "600ms"']
+    lines += ['[health]\nprobe_interval = "100ms"\nsilence = "3s"\n[hedge]\nenabled = false']
     for service in ("catalog", "quote"):
-        lines += [f'[services.{service}]\nkind = "origin"\nroute_prefix = "/{service}"\ntimeout = "5s"']
+        lines += [f'[services.{service}]\nkind = "origin"\nroute_prefix = "/{service}"\ntimeout = "30s"']
         lines += [f"[services.{service}.origins]"]
         lines += [f'{region} = ["http://127.0.0.1:{origin.port}"]' for region, origin in origins.items()]
     return "\n".join(lines) + "\n"
@@ -49,6 +50,7 @@ def topology(origins: dict[str, Shop]) -> str:
 async def shops(folder: Path) -> AsyncIterator[World]:
     origins = {region: Shop(region) for region in REGIONS}
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(patience())
         for origin in origins.values():
             await origin.start()
             stack.push_async_callback(origin.stop)
@@ -94,7 +96,7 @@ async def test_a_gateway_dies_and_those_who_follow_dns_are_exposed_until_their_a
 ) -> None:
     """Those behind the entry are not."""
     where = ("--countries", ",".join((*EUROPE, "JP")))
-    arguments = ("--way", "both", "--rate", "20", "--think", "0.3", "--seed", "3", *where)
+    arguments = ("--way", "both", "--rate", "12", "--think", "0.3", "--seed", "3", *where)
     async with shops(tmp_path) as atoll, users(tmp_path, atoll.url(), *arguments) as process:
         await seen(tmp_path, 150)
         killed_s = time.monotonic()
