@@ -20,3 +20,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Regions outlive the process that started them, so a run that just dies would leave three of them running."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell starts what runs in the background, and what tests start would be as deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)

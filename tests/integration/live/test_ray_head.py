@@ -146,7 +146,7 @@ async def replica(cell: Cell, settings: RayHeadSettings) -> str:
         "applications": [{"name": "tiny", "route_prefix": "/tiny", "import_path": "tiny_service:app"}],
     }
     (await cell.rest.put("/api/serve/applications/", json=applications)).raise_for_status()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (url := await cell.replica()) is None:
             await asyncio.sleep(0.1)
     return url
@@ -191,7 +191,7 @@ async def test_the_dashboard_dies_and_comes_back_and_the_replica_notices_nothing
 
     dashboard = next(known for known in cell.head.processes if known.role is RayRole.DASHBOARD)
     others = {known for known in cell.head.processes if known.role is not RayRole.DASHBOARD}
-    async with asyncio.TaskGroup() as asking, asyncio.timeout(90):
+    async with asyncio.TaskGroup() as asking, asyncio.timeout(200):
         for _ in range(4):
             asking.create_task(ask())
         await some_more()
@@ -235,7 +235,7 @@ async def test_a_taken_port_is_an_error_that_says_so_and_leaves_nothing(
 async def test_the_death_of_the_raylet_is_told_as_essential(cell: Cell) -> None:
     raylet = next(known for known in cell.head.processes if known.role is RayRole.RAYLET)
     processes.signal(raylet.identity, signal.SIGKILL)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         died = await anext(cell.deaths)
     assert died == RayProcessDied(raylet)
     assert died.process.role.essential

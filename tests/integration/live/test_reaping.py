@@ -67,6 +67,6 @@ async def _ray_is_coming_up(paths: RunPaths) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.05)

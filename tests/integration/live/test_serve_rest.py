@@ -195,7 +195,7 @@ async def region(folder: Path, topology: Topology) -> AsyncIterator[Region]:
     burying.cancel()
 
 
-async def until(holds: Callable[[], bool], within_s: float = 30) -> None:
+async def until(holds: Callable[[], bool], within_s: float = 120) -> None:
     async with asyncio.timeout(within_s):
         while not holds():
             await asyncio.sleep(0.05)

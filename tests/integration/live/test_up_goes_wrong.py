@@ -50,7 +50,7 @@ def test_kill_9_of_the_supervisor_in_between_and_ctrl_c_at_the_end(run: Run) -> 
     bystander = subprocess.Popen(["sleep", "600"], env={**run.environment, "ATOLL_RUN": "somebody-elses/run"})
     try:
         first = _up_in_front(run)
-        run.until(lambda: any("gcs_server" in line for line in run.marked()), 60, "Ray is starting")
+        run.until(lambda: any("gcs_server" in line for line in run.marked()), 120, "Ray is starting")
         kill(
             json.loads((run.folder / ".atoll" / "run.json").read_text())["supervisor"]["pid"], signal.SIGKILL
         )
@@ -61,7 +61,7 @@ def test_kill_9_of_the_supervisor_in_between_and_ctrl_c_at_the_end(run: Run) -> 
         second.send_signal(signal.SIGINT)
         output, _ = second.communicate(timeout=60)
         assert second.returncode == 130, output
-        run.until(lambda: not run.marked(), 60, f"nothing is left: {run.marked()}")
+        run.until(lambda: not run.marked(), 120, f"nothing is left: {run.marked()}")
         assert bystander.poll() is None
     finally:
         bystander.kill()
