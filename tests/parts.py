@@ -28,8 +28,10 @@ PARTS = {
         "loadfile",
         "-r",
         "s",
+        "-o",
+        "faulthandler_timeout=2500",
         "tests/infra",
-    ),  # it waits most of the time
+    ),  # it waits most of the time; what is applied is one fixture, of ten minutes and more
 }
 REPORTS = Path("build/tests")
 RAN = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
