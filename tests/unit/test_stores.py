@@ -13,8 +13,11 @@ from redis.asyncio import Redis, SSLConnection
 
 from atoll.cache import ValkeyCacheStore
 from atoll.node.directory import Directory
+from atoll.node.wiring import GatewayAt
+from atoll.resilience.idempotency import Claim
 from atoll.stores import heeding_cancellation, open_store, ping
-from atoll.topology.wiring import StoreAccess
+from atoll.topology.wiring import Address, StoreAccess
+from atoll_gateway.keys.store import StoreKeys
 
 
 async def forgets() -> None:
@@ -68,11 +71,30 @@ class Forgetful:
     async def zrangebyscore(self, *order: object) -> list[bytes]:
         return []
 
+    async def zadd(self, *order: object) -> None: ...
 
+    async def zremrangebyscore(self, *order: object) -> None: ...
+
+    async def zrem(self, *order: object) -> None:
+        await forgets()
+
+    def register_script(self, text: str) -> Callable[..., Awaitable[tuple[bytes, bytes]]]:
+        async def script(**order: object) -> tuple[bytes, bytes]:
+            await forgets()
+            return b"claimed", b""
+
+        return script
+
+
+GATEWAY = GatewayAt("eu-west/gateway-1", Address("127.0.0.1", 1), Address("127.0.0.1", 2))
+CLAIM = Claim("quote", "record", "fingerprint", "token", 1000, 2000)
 USES: dict[str, Callable[[Redis], Awaitable[object]]] = {
     "cache": lambda client: ValkeyCacheStore(client).pulse(0),
     "ping": ping,
-    "directory": lambda client: Directory(client).present(),
+    "directory, looking": lambda client: Directory(client).present(),
+    "directory, saying": lambda client: Directory(client).say(GATEWAY),
+    "directory, leaving": lambda client: Directory(client).leave(GATEWAY),
+    "keys": lambda client: StoreKeys(client).claim(CLAIM),
 }
 
 
