@@ -378,6 +378,9 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"it runs\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()  # if it is deaf
     assert process.returncode == Exit.INTERRUPTED
     assert b"Traceback" not in errors
